@@ -1,0 +1,96 @@
+//! Typed value <-> bytes, in Kafka's own formats where Kafka has one.
+
+use bytes::Bytes;
+
+/// Bytes to decode, with the buffer that holds them, so that a codec may keep a handle instead of a copy.
+#[derive(Debug, Clone, Copy)]
+pub struct Raw<'a> {
+    bytes: &'a [u8],
+    owner: Option<&'a Bytes>,
+}
+
+impl<'a> Raw<'a> {
+    /// Bytes that lie inside `owner` (a fetched batch). Bytes that do not are copied when shared.
+    pub fn new(bytes: &'a [u8], owner: &'a Bytes) -> Self {
+        Raw { bytes, owner: Some(owner) }
+    }
+
+    /// Bytes without a shared buffer; [`Raw::share`] copies them.
+    pub fn plain(bytes: &'a [u8]) -> Self {
+        Raw { bytes, owner: None }
+    }
+
+    /// The bytes themselves.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// A handle on `part`, which should lie inside these bytes: no copy where the fetch buffer can be shared.
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        match self.owner {
+            Some(owner) if lies_inside(part, owner) => owner.slice_ref(part),
+            _ => Bytes::copy_from_slice(part),
+        }
+    }
+}
+
+/// `Bytes::slice_ref` panics on foreign memory, so we look first.
+fn lies_inside(part: &[u8], owner: &Bytes) -> bool {
+    let (from, len) = (part.as_ptr() as usize, part.len());
+    let (lo, hi) = (owner.as_ptr() as usize, owner.as_ptr() as usize + owner.len());
+    from >= lo && from + len <= hi
+}
+
+/// Why bytes could not be decoded. The text names the expectation and what was found, never the whole payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Null where the type has no null. A null is a value only where the type says so: see [`Nullable`].
+    #[error("is null, but the type has no null (use a nullable codec)")]
+    Null,
+    /// The bytes are not what the codec expects.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// How a type is written to and read from bytes. Pure: the same value gives the same bytes.
+pub trait Codec<T>: Send + Sync + 'static {
+    /// Appends the bytes of `value` to `out`.
+    fn encode(&self, value: &T, out: &mut Vec<u8>);
+
+    /// Reads a value; may keep a handle on the buffer through [`Raw::share`].
+    fn decode(&self, raw: Raw<'_>) -> Result<T, DecodeError>;
+
+    /// Whether `value` is written as Kafka's null (no bytes at all) rather than by [`Codec::encode`].
+    fn is_null(&self, _value: &T) -> bool {
+        false
+    }
+
+    /// What Kafka's null reads as.
+    fn decode_null(&self) -> Result<T, DecodeError> {
+        Err(DecodeError::Null)
+    }
+}
+
+/// Makes any codec nullable: `None` is Kafka's null.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nullable<C>(pub C);
+
+impl<T: 'static, C: Codec<T>> Codec<Option<T>> for Nullable<C> {
+    fn encode(&self, value: &Option<T>, out: &mut Vec<u8>) {
+        if let Some(value) = value {
+            self.0.encode(value, out);
+        }
+    }
+
+    fn decode(&self, raw: Raw<'_>) -> Result<Option<T>, DecodeError> {
+        self.0.decode(raw).map(Some)
+    }
+
+    fn is_null(&self, value: &Option<T>) -> bool {
+        value.is_none()
+    }
+
+    fn decode_null(&self) -> Result<Option<T>, DecodeError> {
+        Ok(None)
+    }
+}
