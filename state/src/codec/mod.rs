@@ -12,7 +12,10 @@ pub struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// Bytes that lie inside `owner` (a fetched batch). Bytes that do not are copied when shared.
     pub fn new(bytes: &'a [u8], owner: &'a Bytes) -> Self {
-        Raw { bytes, owner: Some(owner) }
+        Raw {
+            bytes,
+            owner: Some(owner),
+        }
     }
 
     /// Bytes without a shared buffer; [`Raw::share`] copies them.

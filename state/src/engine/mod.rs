@@ -15,17 +15,34 @@ pub trait Engine: Send {
     fn get_many(&self, family: Family, sorted: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<()>;
 
     /// Visits rows with `from <= key < to` (no upper end when `None`) in key order until `visit` returns false.
-    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()>;
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<()>;
 
     /// As [`Engine::scan`], in descending key order.
-    fn scan_back(&self, family: Family, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<()>;
+    fn scan_back(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<()>;
 
     /// Applies a whole write set or none of it, also across a crash.
     fn write(&mut self, set: &WriteSet<'_>) -> Result<()>;
 
     /// Loads rows whose keys are strictly ascending, faster than `write`: restore. The `meta` rows become visible not before
     /// the data; an interrupted load may leave a prefix of the data without them, so the position must be among `meta`.
-    fn ingest(&mut self, family: Family, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>, meta: &[(Family, RowRef<'_>)]) -> Result<()>;
+    fn ingest(
+        &mut self,
+        family: Family,
+        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
+        meta: &[(Family, RowRef<'_>)],
+    ) -> Result<()>;
 
     /// Makes what was written so far survive a crash by itself (memtables to disk). Returns when it is done.
     fn flush(&mut self) -> Result<()>;
