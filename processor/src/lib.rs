@@ -1,1 +1,5 @@
-//! wip
+//! Makes it happen: poll, order, run, send, commit, restore.
+#![deny(missing_docs)]
+
+pub mod broker;
+pub mod partitioner;
