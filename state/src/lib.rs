@@ -1,9 +1,34 @@
-//! What outlives a crash: codecs, key layouts, stores, engines, the write-back overlay, changelog encoding and restore.
+//! What outlives a crash.
 //!
-//! This room knows bytes, keys and time. It knows no topics, no records, no Kafka, no threads and no clock.
+//! This room knows bytes, keys and time. It knows no topics, no records, no Kafka, no threads and no clock. In reading
+//! order:
+//!
+//! - [`codec`] and [`text`]: typed values as bytes, in Kafka's own formats; [`data`]: what may be a key or a value;
+//!   [`keys`]: layouts of keys that carry time.
+//! - [`spec`] and [`schema`]: what a store is, and how one kind of store lays its rows out.
+//! - [`overlay`]: the hash table of typed rows that records work on; it alone talks to the engine, batch by batch.
+//! - [`stores`]: all stores of a task, sealed, written and rolled back together: one atomic write per commit, with the
+//!   changelog positions in it (CO-2).
+//! - [`engine`]: ordered bytes, in RocksDB or in memory.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod text;
+
+pub mod data;
+pub mod keys;
+
+pub mod schema;
+pub mod spec;
+
+pub mod overlay;
+
+pub mod stores;
+
 pub mod engine;
+
 pub mod error;
 
 pub use error::StateError;

@@ -1,5 +1,19 @@
 //! Typed value <-> bytes, in Kafka's own formats where Kafka has one.
 
+mod bincode_v2;
+mod fixed;
+mod json;
+mod pair;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+pub use bincode_v2::Bincode;
+pub use fixed::{Bool, F64, I32, I64};
+pub use json::Json;
+pub use pair::Pair;
+pub use plain::{BytesCodec, Empty, Utf8};
+
 use bytes::Bytes;
 
 /// Bytes to decode, with the buffer that holds them, so that a codec may keep a handle instead of a copy.
@@ -28,6 +42,14 @@ impl<'a> Raw<'a> {
         self.bytes
     }
 
+    /// A part of these bytes, in the same buffer.
+    pub fn part(&self, part: &'a [u8]) -> Raw<'a> {
+        Raw {
+            bytes: part,
+            owner: self.owner,
+        }
+    }
+
     /// A handle on `part`, which should lie inside these bytes: no copy where the fetch buffer can be shared.
     pub fn share(&self, part: &[u8]) -> Bytes {
         match self.owner {
@@ -53,6 +75,18 @@ pub enum DecodeError {
     /// The bytes are not what the codec expects.
     #[error("{0}")]
     Malformed(String),
+}
+
+impl DecodeError {
+    /// A parser's error, cut short: it may quote the payload.
+    pub(crate) fn malformed(what: &str, error: &dyn std::fmt::Display) -> Self {
+        let mut text = format!("expected {what}: {error}");
+        if let Some((cut, _)) = text.char_indices().nth(200) {
+            text.truncate(cut);
+            text.push('…');
+        }
+        DecodeError::Malformed(text)
+    }
 }
 
 /// How a type is written to and read from bytes. Pure: the same value gives the same bytes.

@@ -1,5 +1,9 @@
 //! The contract of an engine: ordered bytes in families, one atomic write, bulk load.
 
+pub mod memory;
+
+pub use memory::MemoryEngine;
+
 use crate::error::Result;
 
 /// One ordered key space of an engine (a column family). The families are fixed when the engine is opened.

@@ -1,0 +1,144 @@
+//! The engine without a disk: for tests, the test driver and small state; also the model the others are held to.
+
+use super::{Engine, Family, RowRef, WriteSet};
+use crate::error::Result;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+type Rows = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// Rows in ordered maps. A clone is another handle on the same rows, so it can stand for a disk that outlives a task.
+/// Families need not be declared.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryEngine {
+    families: Arc<RwLock<Vec<Rows>>>,
+}
+
+impl MemoryEngine {
+    /// An engine without rows.
+    pub fn new() -> Self {
+        MemoryEngine::default()
+    }
+
+    /// A copy of the rows that later writes do not touch.
+    pub fn snapshot(&self) -> MemoryEngine {
+        MemoryEngine {
+            families: Arc::new(RwLock::new(self.read().clone())),
+        }
+    }
+
+    /// Goes back to the rows of a snapshot; all handles see it. With [`MemoryEngine::snapshot`] this plays a crash.
+    pub fn reset_to(&self, snapshot: &MemoryEngine) {
+        let rows = snapshot.read().clone();
+        *self.writer() = rows;
+    }
+
+    // A panic elsewhere while the lock was held leaves whole rows: maps are changed row by row.
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Rows>> {
+        self.families.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> RwLockWriteGuard<'_, Vec<Rows>> {
+        self.families.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rows_of(families: &mut Vec<Rows>, family: Family) -> &mut Rows {
+    let index = usize::from(family.0);
+    if families.len() <= index {
+        families.resize_with(index + 1, Rows::new);
+    }
+    &mut families[index]
+}
+
+fn between<'a>(from: &'a [u8], to: Option<&'a [u8]>) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    // BTreeMap panics on a range that ends before it starts.
+    (to.is_none_or(|to| from < to)).then_some((Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded)))
+}
+
+fn apply(families: &mut Vec<Rows>, family: Family, (key, value): RowRef<'_>) {
+    let rows = rows_of(families, family);
+    match value {
+        Some(value) => drop(rows.insert(key.into(), value.into())),
+        None => drop(rows.remove(key)),
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn get_many(&self, family: Family, sorted: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<()> {
+        let families = self.read();
+        let rows = families.get(usize::from(family.0));
+        for (index, key) in sorted.iter().enumerate() {
+            found(index, rows.and_then(|rows| rows.get(*key)).map(|value| &**value));
+        }
+        Ok(())
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<()> {
+        let families = self.read();
+        if let (Some(rows), Some(range)) = (families.get(usize::from(family.0)), between(from, to)) {
+            rows.range::<[u8], _>(range).all(|(key, value)| visit(key, value));
+        }
+        Ok(())
+    }
+
+    fn scan_back(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<()> {
+        let families = self.read();
+        if let (Some(rows), Some(range)) = (families.get(usize::from(family.0)), between(from, to)) {
+            rows.range::<[u8], _>(range).rev().all(|(key, value)| visit(key, value));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, set: &WriteSet<'_>) -> Result<()> {
+        let mut families = self.writer();
+        for (family, from, to) in &set.delete_ranges {
+            let rows = rows_of(&mut families, *family);
+            if let Some(range) = between(from, Some(to)) {
+                let dead: Vec<_> = rows.range::<[u8], _>(range).map(|(key, _)| key.clone()).collect();
+                dead.iter().for_each(|key| drop(rows.remove(key)));
+            }
+        }
+        for (family, row) in &set.rows {
+            apply(&mut families, *family, *row);
+        }
+        Ok(())
+    }
+
+    fn ingest(
+        &mut self,
+        family: Family,
+        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
+        meta: &[(Family, RowRef<'_>)],
+    ) -> Result<()> {
+        let mut families = self.writer();
+        for (key, value) in rows {
+            apply(&mut families, family, (key, Some(value)));
+        }
+        for (family, row) in meta {
+            apply(&mut families, *family, *row);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        0
+    }
+}
