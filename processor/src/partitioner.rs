@@ -19,10 +19,7 @@ pub fn murmur2(data: &[u8]) -> u32 {
     let mut h = SEED ^ (data.len() as u32);
     let mut words = data.chunks_exact(4);
     for word in &mut words {
-        let mut k = word
-            .iter()
-            .rev()
-            .fold(0u32, |k, byte| (k << 8) | u32::from(*byte));
+        let mut k = word.iter().rev().fold(0u32, |k, byte| (k << 8) | u32::from(*byte));
         k = k.wrapping_mul(M);
         k ^= k >> R;
         k = k.wrapping_mul(M);
@@ -30,10 +27,7 @@ pub fn murmur2(data: &[u8]) -> u32 {
     }
     let tail = words.remainder();
     if !tail.is_empty() {
-        h ^= tail
-            .iter()
-            .rev()
-            .fold(0u32, |k, byte| (k << 8) | u32::from(*byte));
+        h ^= tail.iter().rev().fold(0u32, |k, byte| (k << 8) | u32::from(*byte));
         h = h.wrapping_mul(M);
     }
     h ^= h >> 13;
@@ -53,10 +47,7 @@ mod tests {
             (b"foobar", -790_332_482),
             (b"a-little-bit-long-string", -985_981_536),
             (b"a-little-bit-longer-string", -1_486_304_829),
-            (
-                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
+            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
             (b"abc", 479_470_107),
             (b"", 275_646_681),
         ];

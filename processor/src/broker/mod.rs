@@ -135,11 +135,7 @@ pub trait Admin: Send + Sync {
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>>;
 
     /// What a group has committed, for each partition asked.
-    fn committed(
-        &self,
-        group: &str,
-        partitions: &[TopicPartition],
-    ) -> Result<Vec<Option<Committed>>>;
+    fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>>;
 
     /// Deletes all records before the given offsets (a repartition topic's consumed part).
     fn delete_records(&self, before: &[(TopicPartition, i64)]) -> Result<()>;
@@ -226,11 +222,7 @@ impl Cleanup {
 
     /// Reads the setting; the order of the words is free.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut words: Vec<&str> = text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .collect();
+        let mut words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
         words.sort_unstable();
         match words.as_slice() {
             ["delete"] => Some(Self::Delete),
@@ -348,11 +340,7 @@ pub trait Sink: Send {
     ///
     /// Local log: records and offsets in one atomic write. Kafka: all acknowledgements first, then the offsets.
     /// After an error nothing is known to be durable and the offsets are not committed: [`Sink::abort`], rewind, go on.
-    fn commit(
-        &mut self,
-        group: &GroupToken,
-        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
-    ) -> Result<()>;
+    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()>;
 
     /// Drops what was appended since the last commit, as far as it has not left (on the local log: all of it).
     fn abort(&mut self) -> Result<()>;

@@ -39,19 +39,40 @@ pub struct RawRecord {
 }
 
 /// Records of one partition that point into one buffer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Chunk {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: i32,
-    /// The bytes the records point into.
-    pub buffer: Bytes,
-    /// The records, by offset.
-    pub records: Vec<RawRecord>,
+    topic: Arc<str>,
+    partition: i32,
+    buffer: Bytes,
+    records: Vec<RawRecord>,
 }
 
 impl Chunk {
+    /// A chunk of `records`, whose offsets must ascend.
+    pub fn new(topic: Arc<str>, partition: i32, buffer: Bytes, records: Vec<RawRecord>) -> Self {
+        Self {
+            topic,
+            partition,
+            buffer,
+            records,
+        }
+    }
+
+    /// The topic these records were fetched from.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// The partition these records were fetched from.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// All records, in offset order.
+    pub fn records(&self) -> &[RawRecord] {
+        &self.records
+    }
+
     fn bytes(&self, span: Span) -> Option<&[u8]> {
         if span == Span::NULL {
             return None;
@@ -60,13 +81,18 @@ impl Chunk {
         self.buffer.get(start..start + span.len as usize)
     }
 
-    /// The record's key.
+    /// Key bytes, `None` for null.
     pub fn key(&self, record: &RawRecord) -> Option<&[u8]> {
         self.bytes(record.key)
     }
 
-    /// The record's value.
+    /// Value bytes, `None` for null.
     pub fn value(&self, record: &RawRecord) -> Option<&[u8]> {
         self.bytes(record.value)
+    }
+
+    /// The header block as fetched; empty when there are none.
+    pub fn header_block(&self, record: &RawRecord) -> &[u8] {
+        self.bytes(record.headers).unwrap_or_default()
     }
 }
