@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# All checks and all tests. One real Kafka serves all test binaries; it is stopped at the end, whatever happens.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/lint.sh
+cargo test --release --workspace --no-run
+cargo build --quiet --release -p millstream-integration-tests --bin kafka
+"${CARGO_TARGET_DIR:-target}/release/kafka" run cargo test --release --workspace "$@"
