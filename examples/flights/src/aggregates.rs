@@ -1,0 +1,142 @@
+//! What is counted per window. Each of these can be merged, so that one update of an hour serves all six windows it is in.
+
+use std::collections::BTreeSet;
+
+use millstream_state::text::Str;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{EnrichedFlight, FlightEvent};
+
+/// What is known of the flights from one airport in one window.
+///
+/// The mean is kept as sum and count: means cannot be merged, and integers do not depend on the order of addition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Departures {
+    flights: u64,
+    cancelled: u64,
+    departed: u64,
+    delay_sum: i64,
+    delay_max: Option<i32>,
+    aircraft: BTreeSet<Str>,
+}
+
+impl Departures {
+    /// Counts one flight.
+    pub fn add(&mut self, event: &FlightEvent) {
+        self.flights += 1;
+        self.cancelled += u64::from(event.cancelled);
+        if let Some(delay) = event.dep_delay {
+            self.departed += 1;
+            self.delay_sum += i64::from(delay);
+            self.delay_max = self.delay_max.max(Some(delay));
+        }
+        if !self.aircraft.contains(&event.tail) {
+            self.aircraft.insert(event.tail.clone());
+        }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        self.flights += other.flights;
+        self.cancelled += other.cancelled;
+        self.departed += other.departed;
+        self.delay_sum += other.delay_sum;
+        self.delay_max = self.delay_max.max(other.delay_max);
+        self.aircraft.extend(other.aircraft.iter().cloned());
+    }
+
+    /// The row of `fleet.rolling` for this airport and window (epoch ms, the end not included).
+    pub fn row(&self, origin: Str, window_start: i64, window_end: i64) -> RollingRow {
+        RollingRow {
+            origin,
+            window_start,
+            window_end,
+            flights: self.flights,
+            cancelled: self.cancelled,
+            mean_dep_delay: (self.departed > 0).then(|| self.delay_sum as f64 / self.departed as f64),
+            max_dep_delay: self.delay_max,
+            aircraft: self.aircraft.len() as u64,
+        }
+    }
+}
+
+/// What the aircraft of one manufacturer did in one window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    flights: u64,
+    flown: u64,
+    distance: u64,
+}
+
+impl Service {
+    /// Counts one flight.
+    pub fn add(&mut self, flight: &EnrichedFlight) {
+        self.flights += 1;
+        if !flight.event.cancelled {
+            self.flown += 1;
+            self.distance += u64::from(flight.event.distance);
+        }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        self.flights += other.flights;
+        self.flown += other.flown;
+        self.distance += other.distance;
+    }
+
+    /// The row of `fleet.daily` for this manufacturer and window (epoch ms, the end not included).
+    pub fn row(&self, manufacturer: Str, window_start: i64, window_end: i64) -> DailyRow {
+        let Self {
+            flights,
+            flown,
+            distance,
+        } = *self;
+        DailyRow {
+            manufacturer,
+            window_start,
+            window_end,
+            flights,
+            flown,
+            distance,
+        }
+    }
+}
+
+/// A record of `fleet.rolling` and `fleet.rolling_1h_grace`, keyed by origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RollingRow {
+    /// The airport.
+    pub origin: Str,
+    /// First millisecond of the window.
+    pub window_start: i64,
+    /// First millisecond after it.
+    pub window_end: i64,
+    /// Flights scheduled in the window.
+    pub flights: u64,
+    /// How many of them never left.
+    pub cancelled: u64,
+    /// Mean delay in minutes of those that left; null if none did.
+    pub mean_dep_delay: Option<f64>,
+    /// The longest delay in minutes of those that left; null if none did.
+    pub max_dep_delay: Option<i32>,
+    /// How many different aircraft were meant to fly.
+    pub aircraft: u64,
+}
+
+/// A record of `fleet.daily`, keyed by manufacturer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DailyRow {
+    /// Who made the aircraft; `unknown` where the registry does not know it.
+    pub manufacturer: Str,
+    /// First millisecond of the window.
+    pub window_start: i64,
+    /// First millisecond after it.
+    pub window_end: i64,
+    /// Flights scheduled in the window.
+    pub flights: u64,
+    /// How many of them left.
+    pub flown: u64,
+    /// Miles these flew.
+    pub distance: u64,
+}
