@@ -1,1 +1,41 @@
-//! wip
+//! What happens to a record, the same with or without Kafka: typed DSL, graph, plan, operators, test driver.
+//!
+//! This room is pure and synchronous: no I/O, no clock, no randomness that is not passed in.
+//!
+//! # The way of a record
+//!
+//! A [`Chunk`] of fetched records is picked by event time ([`picker`]) and fed to a [`Task`]; a source or parser
+//! ([`operators`]) turns bytes into typed rows, or shows them one of the doors for bad data ([`policy`]); batches of rows
+//! move along typed edges ([`wiring`]) from [`Node`] to node in topological order; sinks encode into the [`Outbox`].
+//!
+//! What the nodes are is written with the DSL ([`StreamBuilder`], [`Stream`]) into a logical graph ([`graph`]), which
+//! [`plan`] checks and splits into sub-topologies. [`TestDriver`] runs a plan in memory.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod record;
+pub mod headers;
+pub mod policy;
+pub mod codecs;
+pub mod options;
+pub mod builder;
+pub mod stream;
+pub mod graph;
+pub mod plan;
+pub mod wiring;
+pub mod node;
+pub mod operators;
+pub mod outbox;
+pub mod task;
+pub mod error;
+
+pub use builder::StreamBuilder;
+pub use error::TaskError;
+pub use node::{Clock, Ctx, Node, Timer};
+pub use outbox::{OutRecord, Outbox, TopicRef};
+pub use plan::{Plan, Subtopology, TopologyErrors};
+pub use policy::{Doors, FutureAction, FutureGuard, Policy, Reason};
+pub use record::{Batch, Chunk, Data, Origin, RawRecord, Row, Span};
+pub use stream::{RawStream, Stream};
+pub use task::{SealedTask, SourceRef, Task, TaskConfig, TaskId};
+pub use wiring::{Edge, Wiring};
