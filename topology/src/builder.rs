@@ -32,7 +32,9 @@ impl StreamBuilder {
     pub fn stream<K: Data, V: Data>(&self, topic: &str, consumed: Consumed<K, V>) -> Stream<K, V> {
         let topics = vec![TopicName::External(topic.to_owned())];
         let name = self.name("KSTREAM-SOURCE-", &consumed.named);
-        let Consumed { codecs, reset, on_bad, .. } = consumed;
+        let Consumed {
+            codecs, reset, on_bad, ..
+        } = consumed;
         let edge = self.add_source(name.clone(), topics, SourceKind::Stream, &codecs, reset, on_bad);
         Stream::from_edge(self.clone(), edge, &name, false)
     }
@@ -46,7 +48,9 @@ impl StreamBuilder {
             codec: "raw".to_owned(),
             reset: OffsetReset::default(),
         };
-        let edge = self.add_node(NodeSpec::new(name, []).with_kind(kind), |w, out| raw_source::make(w, out, &Policy::Configured));
+        let edge = self.add_node(NodeSpec::new(name, []).with_kind(kind), |w, out| {
+            raw_source::make(w, out, &Policy::Configured)
+        });
         RawStream::new(self.clone(), edge)
     }
 
@@ -60,7 +64,12 @@ impl StreamBuilder {
         reset: OffsetReset,
         on_bad: Policy,
     ) -> Edge<Batch<K, V>> {
-        let node = NodeKind::Source { topics, kind, codec: codecs.name.to_owned(), reset };
+        let node = NodeKind::Source {
+            topics,
+            kind,
+            codec: codecs.name.to_owned(),
+            reset,
+        };
         let mut spec = NodeSpec::new(name, []).with_kind(node);
         if let Policy::DeadLetterTo(topic) = &on_bad {
             spec = spec.with_side_topic(&**topic);
@@ -141,7 +150,11 @@ impl StreamBuilder {
 
     /// Notes something wrong with the topology, to be reported with everything else by [`StreamBuilder::build`].
     pub fn problem(&self, at: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
-        self.0.borrow_mut().problems.push(Problem { at: at.into(), what: what.into(), fix: fix.into() });
+        self.0.borrow_mut().problems.push(Problem {
+            at: at.into(),
+            what: what.into(),
+            fix: fix.into(),
+        });
     }
 
     /// Checks the topology and makes the plan for this `application.id`. All problems are reported at once.

@@ -50,7 +50,12 @@ pub struct Codecs<K, V> {
 
 impl<K, V> Clone for Codecs<K, V> {
     fn clone(&self) -> Self {
-        Codecs { key: self.key.clone(), value: self.value.clone(), rows: self.rows.clone(), name: self.name }
+        Codecs {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            rows: self.rows.clone(),
+            name: self.name,
+        }
     }
 }
 
@@ -58,8 +63,16 @@ impl<K: Data, V: Data> Codecs<K, V> {
     /// Puts two codecs together.
     pub fn new<KC: Codec<K>, VC: Codec<V>>(key: KC, value: VC) -> Self {
         let (key, value) = (Arc::new(key), Arc::new(value));
-        let rows = Both { key: key.clone(), value: value.clone() };
-        Codecs { key, value, rows: Arc::new(rows), name: std::any::type_name::<(K, V, KC, VC)>() }
+        let rows = Both {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        Codecs {
+            key,
+            value,
+            rows: Arc::new(rows),
+            name: std::any::type_name::<(K, V, KC, VC)>(),
+        }
     }
 }
 
@@ -73,20 +86,36 @@ impl<K: Data, V: Data, KC: Codec<K>, VC: Codec<V>> RowCodec<K, V> for Both<KC, V
         let chunk = &*raw.chunk;
         rows.reserve(raw.picks.len());
         for (i, pick) in raw.picks.iter().enumerate() {
-            let Some(record) = chunk.records().get(pick.index as usize) else { continue };
+            let Some(record) = chunk.records().get(pick.index as usize) else {
+                continue;
+            };
             let key = match read(&*self.key, chunk, record.key) {
                 Ok(key) => key,
                 Err(error) => {
-                    bad.push(Bad { pick: i, reason: reason(&error, Reason::NullKey, Reason::BadKey), error });
+                    bad.push(Bad {
+                        pick: i,
+                        reason: reason(&error, Reason::NullKey, Reason::BadKey),
+                        error,
+                    });
                     continue;
                 }
             };
             match read(&*self.value, chunk, record.value) {
                 Ok(value) => {
-                    rows.push(Row { key, value, timestamp: pick.timestamp, offset: record.offset, seq: pick.seq });
+                    rows.push(Row {
+                        key,
+                        value,
+                        timestamp: pick.timestamp,
+                        offset: record.offset,
+                        seq: pick.seq,
+                    });
                 }
                 Err(error) => {
-                    bad.push(Bad { pick: i, reason: reason(&error, Reason::NullValue, Reason::BadValue), error });
+                    bad.push(Bad {
+                        pick: i,
+                        reason: reason(&error, Reason::NullValue, Reason::BadValue),
+                        error,
+                    });
                 }
             }
         }
@@ -132,7 +161,10 @@ impl<KC, VC> Both<KC, VC> {
         KC: Codec<K>,
         VC: Codec<V>,
     {
-        let headers = batch.origin.find(row.at()).map_or(&[][..], |(chunk, record)| chunk.header_block(record));
+        let headers = batch
+            .origin
+            .find(row.at())
+            .map_or(&[][..], |(chunk, record)| chunk.header_block(record));
         self.put(row, topic, headers, outbox);
     }
 }

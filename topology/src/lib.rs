@@ -13,21 +13,21 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-pub mod record;
-pub mod headers;
-pub mod policy;
-pub mod codecs;
-pub mod options;
 pub mod builder;
-pub mod stream;
+pub mod codecs;
+pub mod error;
 pub mod graph;
-pub mod plan;
-pub mod wiring;
+pub mod headers;
 pub mod node;
 pub mod operators;
+pub mod options;
 pub mod outbox;
+pub mod plan;
+pub mod policy;
+pub mod record;
+pub mod stream;
 pub mod task;
-pub mod error;
+pub mod wiring;
 
 pub use builder::StreamBuilder;
 pub use error::TaskError;

@@ -200,17 +200,26 @@ impl<'a> Ctx<'a> {
 
     /// Names this node in an error of its store.
     pub fn state_error(&self, source: StateError) -> TaskError {
-        TaskError::State { node: self.name().to_owned(), source }
+        TaskError::State {
+            node: self.name().to_owned(),
+            source,
+        }
     }
 
     /// Names this node in an error of user code.
     pub fn operator_error(&self, detail: impl fmt::Display) -> TaskError {
-        TaskError::Operator { node: self.name().to_owned(), detail: detail.to_string() }
+        TaskError::Operator {
+            node: self.name().to_owned(),
+            detail: detail.to_string(),
+        }
     }
 
     /// The latest timestamp that may move stream time (TI-2).
     pub(crate) fn future_limit(&self) -> Timestamp {
-        self.env.config.future.map_or(Timestamp::MAX, |guard| guard.limit(self.env.now))
+        self.env
+            .config
+            .future
+            .map_or(Timestamp::MAX, |guard| guard.limit(self.env.now))
     }
 
     pub(crate) fn future_action(&self) -> FutureAction {
@@ -299,7 +308,11 @@ impl<'a> Ctx<'a> {
         ]);
         more.extend(tail);
         headers::append(chunk.header_block(record), &more, &mut block);
-        let timestamp = if record.timestamp < 0 { now.max(0) } else { record.timestamp };
+        let timestamp = if record.timestamp < 0 {
+            now.max(0)
+        } else {
+            record.timestamp
+        };
         outbox.push(topic, chunk.key(record), chunk.value(record), timestamp, &block);
     }
 }

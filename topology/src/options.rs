@@ -86,7 +86,10 @@ pub struct Produced<K, V> {
 impl<K: Data, V: Data> Produced<K, V> {
     /// Keys and values by these codecs.
     pub fn with(key: impl Codec<K>, value: impl Codec<V>) -> Self {
-        Produced { codecs: Codecs::new(key, value), named: Named::default() }
+        Produced {
+            codecs: Codecs::new(key, value),
+            named: Named::default(),
+        }
     }
 
     /// Names the sink node.
@@ -106,7 +109,11 @@ pub struct Repartitioned<K, V> {
 impl<K: Data, V: Data> Repartitioned<K, V> {
     /// Keys and values by these codecs.
     pub fn with(key: impl Codec<K>, value: impl Codec<V>) -> Self {
-        Repartitioned { codecs: Codecs::new(key, value), named: Named::default(), partitions: None }
+        Repartitioned {
+            codecs: Codecs::new(key, value),
+            named: Named::default(),
+            partitions: None,
+        }
     }
 
     /// Names the topic: `<application.id>-<name>-repartition`.
@@ -130,14 +137,20 @@ pub struct Grouped<K, V> {
 
 impl<K, V> Clone for Grouped<K, V> {
     fn clone(&self) -> Self {
-        Grouped { codecs: self.codecs.clone(), named: self.named.clone() }
+        Grouped {
+            codecs: self.codecs.clone(),
+            named: self.named.clone(),
+        }
     }
 }
 
 impl<K: Data, V: Data> Grouped<K, V> {
     /// Keys and values by these codecs.
     pub fn with(key: impl Codec<K>, value: impl Codec<V>) -> Self {
-        Grouped { codecs: Codecs::new(key, value), named: Named::default() }
+        Grouped {
+            codecs: Codecs::new(key, value),
+            named: Named::default(),
+        }
     }
 
     /// Names the repartition topic: `<application.id>-<name>-repartition`.
@@ -156,7 +169,10 @@ pub struct Joined<K, V> {
 impl<K: Data, V: Data> Joined<K, V> {
     /// Stream keys and values by these codecs.
     pub fn with(key: impl Codec<K>, value: impl Codec<V>) -> Self {
-        Joined { codecs: Codecs::new(key, value), named: Named::default() }
+        Joined {
+            codecs: Codecs::new(key, value),
+            named: Named::default(),
+        }
     }
 
     /// Names the join and its repartition topic.

@@ -79,13 +79,11 @@ impl Outbox {
         timestamp: Timestamp,
         headers: &[u8],
     ) {
-        let copy = |bytes: Option<&[u8]>| {
-            move |out: &mut Vec<u8>| {
-                out.extend_from_slice(bytes.unwrap_or_default());
-                bytes.is_some()
-            }
+        let copy = |bytes: Option<&[u8]>, out: &mut Vec<u8>| {
+            out.extend_from_slice(bytes.unwrap_or_default());
+            bytes.is_some()
         };
-        self.encode(topic, timestamp, headers, copy(key), copy(value));
+        self.encode(topic, timestamp, headers, |out| copy(key, out), |out| copy(value, out));
     }
 
     /// Adds a record by encoding it in place: no copy. `key` and `value` append their bytes and say whether they are
@@ -108,7 +106,14 @@ impl Outbox {
                 true
             }),
         };
-        self.entries.push(Entry { topic, partition: -1, timestamp, key, value, headers });
+        self.entries.push(Entry {
+            topic,
+            partition: -1,
+            timestamp,
+            key,
+            value,
+            headers,
+        });
     }
 
     #[inline]
@@ -119,7 +124,10 @@ impl Outbox {
             return Span::NULL;
         }
         // Spans hold 4 GiB; a run is drained long before, at a few hundred rows.
-        Span { start: start as u32, len: (self.arena.len() - start) as u32 }
+        Span {
+            start: start as u32,
+            len: (self.arena.len() - start) as u32,
+        }
     }
 
     /// The records, in the order they were made.

@@ -123,7 +123,11 @@ pub struct Doors {
 impl Default for Doors {
     /// Fail at both doors, as Kafka Streams does.
     fn default() -> Self {
-        Doors { read: Policy::Fail, process: Policy::Fail, dead_letter_topic: None }
+        Doors {
+            read: Policy::Fail,
+            process: Policy::Fail,
+            dead_letter_topic: None,
+        }
     }
 }
 

@@ -22,7 +22,10 @@ pub struct Span {
 
 impl Span {
     /// Kafka's null: no bytes at all, which is not the same as zero bytes.
-    pub const NULL: Span = Span { start: 0, len: u32::MAX };
+    pub const NULL: Span = Span {
+        start: 0,
+        len: u32::MAX,
+    };
     /// Zero bytes.
     pub const EMPTY: Span = Span { start: 0, len: 0 };
 
@@ -64,10 +67,19 @@ pub struct Chunk {
 impl Chunk {
     /// A chunk of `records`, whose offsets must ascend.
     pub fn new(topic: Arc<str>, partition: i32, buffer: Bytes, records: Vec<RawRecord>) -> Self {
-        debug_assert!(records.is_sorted_by(|a, b| a.offset < b.offset), "offsets of {topic}-{partition} must ascend");
+        debug_assert!(
+            records.is_sorted_by(|a, b| a.offset < b.offset),
+            "offsets of {topic}-{partition} must ascend"
+        );
         // A lone zero is the count of an empty block.
         let has_headers = records.iter().any(|r| r.headers.len != u32::MAX && r.headers.len > 1);
-        Chunk { topic, partition, buffer, records, has_headers }
+        Chunk {
+            topic,
+            partition,
+            buffer,
+            records,
+            has_headers,
+        }
     }
 
     /// The topic these records were fetched from.
@@ -169,18 +181,33 @@ impl<K, V> Row<K, V> {
 
     /// A row that comes from state rather than from a record.
     pub fn from_state(key: K, value: V, timestamp: Timestamp) -> Self {
-        Row { key, value, timestamp, offset: -1, seq: Self::AFTER_ALL }
+        Row {
+            key,
+            value,
+            timestamp,
+            offset: -1,
+            seq: Self::AFTER_ALL,
+        }
     }
 
     /// Which record this row comes from.
     pub fn at(&self) -> At {
-        At { offset: self.offset, seq: self.seq }
+        At {
+            offset: self.offset,
+            seq: self.seq,
+        }
     }
 
     /// The same row with another value.
     #[inline]
     pub fn with_value<W>(&self, key: K, value: W) -> Row<K, W> {
-        Row { key, value, timestamp: self.timestamp, offset: self.offset, seq: self.seq }
+        Row {
+            key,
+            value,
+            timestamp: self.timestamp,
+            offset: self.offset,
+            seq: self.seq,
+        }
     }
 }
 
@@ -196,7 +223,10 @@ pub struct Batch<K, V> {
 impl<K, V> Batch<K, V> {
     /// Rows that come from state.
     pub fn from_state(rows: Vec<Row<K, V>>) -> Self {
-        Batch { origin: Origin::state(), rows }
+        Batch {
+            origin: Origin::state(),
+            rows,
+        }
     }
 }
 
@@ -236,11 +266,16 @@ impl Origin {
         for (origin, seqs) in inputs {
             match &origin.0 {
                 Source::State => {}
-                Source::One(chunk) => parts.push(Part { chunk: chunk.clone(), seqs: seqs.as_slice().into() }),
+                Source::One(chunk) => parts.push(Part {
+                    chunk: chunk.clone(),
+                    seqs: seqs.as_slice().into(),
+                }),
                 Source::Many(more) => parts.extend(more.iter().cloned()),
             }
         }
-        let Some(first) = parts.first().map(|p| p.chunk.clone()) else { return Origin::state() };
+        let Some(first) = parts.first().map(|p| p.chunk.clone()) else {
+            return Origin::state();
+        };
         if parts.iter().all(|p| Arc::ptr_eq(&p.chunk, &first)) {
             return Origin::chunk(first);
         }

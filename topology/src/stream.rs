@@ -49,7 +49,13 @@ impl<K: Data, V: Data> Stream<K, V> {
     /// A stream of what flows on `edge`, which the node `node` writes. `key_changed` says that records of one key may lie
     /// in several partitions.
     pub fn from_edge(builder: StreamBuilder, edge: Edge<Batch<K, V>>, node: &str, key_changed: bool) -> Self {
-        Stream { builder, edge, key_changed, node: node.into(), named: Named::default() }
+        Stream {
+            builder,
+            edge,
+            key_changed,
+            node: node.into(),
+            named: Named::default(),
+        }
     }
 
     /// The topology this stream belongs to.
@@ -83,22 +89,23 @@ impl<K: Data, V: Data> Stream<K, V> {
     }
 
     /// Adds a step that turns one batch into another.
-    pub fn apply<L: Data, W: Data>(
-        &self,
-        prefix: &str,
-        changes_key: bool,
-        step: BatchFn<K, V, L, W>,
-    ) -> Stream<L, W> {
+    pub fn apply<L: Data, W: Data>(&self, prefix: &str, changes_key: bool, step: BatchFn<K, V, L, W>) -> Stream<L, W> {
         let (name, input) = (self.node_name(prefix), self.edge);
         let spec = NodeSpec::new(&name, [input.id()]);
-        let edge = self.builder.add_node(spec, move |w, out| apply::make(w, (input, out), step.clone()));
+        let edge = self
+            .builder
+            .add_node(spec, move |w, out| apply::make(w, (input, out), step.clone()));
         self.next(edge, &name, changes_key)
     }
 
     /// This stream with all records of a key in one partition: through a repartition topic called after `base` where a step
     /// changed keys, else as it is.
     pub fn by_key(&self, base: &str, codecs: &Codecs<K, V>) -> Stream<K, V> {
-        if self.key_changed { self.through(base, codecs, None) } else { self.clone() }
+        if self.key_changed {
+            self.through(base, codecs, None)
+        } else {
+            self.clone()
+        }
     }
 
     fn through(&self, base: &str, codecs: &Codecs<K, V>, partitions: Option<i32>) -> Stream<K, V> {
@@ -109,12 +116,21 @@ impl<K: Data, V: Data> Stream<K, V> {
         let keyed = self.builder.add_node(spec, move |w, out| {
             apply::make(w, (input, out), repartition::drop_null_keys(rows.clone()))
         });
-        let kind = NodeKind::Sink { topic: SinkTopic::Fixed(topic.clone()), partitions };
-        self.add_sink(NodeSpec::new(&names.sink, [keyed.id()]).with_kind(kind), keyed, codecs, topic.clone());
+        let kind = NodeKind::Sink {
+            topic: SinkTopic::Fixed(topic.clone()),
+            partitions,
+        };
+        self.add_sink(
+            NodeSpec::new(&names.sink, [keyed.id()]).with_kind(kind),
+            keyed,
+            codecs,
+            topic.clone(),
+        );
         // What we wrote ourselves must be readable: anything else is a bug to stop at, not data to skip.
         let (kind, reset) = (SourceKind::Repartition, OffsetReset::Earliest);
-        let edge =
-            self.builder.add_source(names.source.clone(), vec![topic], kind, codecs, reset, Policy::Fail);
+        let edge = self
+            .builder
+            .add_source(names.source.clone(), vec![topic], kind, codecs, reset, Policy::Fail);
         Stream::from_edge(self.builder.clone(), edge, &names.source, false)
     }
 
@@ -141,7 +157,10 @@ impl<K: Data, V: Data> Stream<K, V> {
     /// # Ok::<(), millstream_topology::TopologyErrors>(())
     /// ```
     pub fn named(&self, name: impl Into<Named>) -> Self {
-        Stream { named: name.into(), ..self.clone() }
+        Stream {
+            named: name.into(),
+            ..self.clone()
+        }
     }
 
     /// Rows for which `keep` holds.
@@ -226,30 +245,41 @@ impl<K: Data, V: Data> Stream<K, V> {
     pub fn repartition(&self, options: Repartitioned<K, V>) -> Self {
         let base = self.builder.name("KSTREAM-REPARTITION-", &options.named);
         if let Some(n) = options.partitions.filter(|n| *n < 1) {
-            self.builder.problem(&base, format!("asks for {n} partitions"), "ask for one or more");
+            self.builder
+                .problem(&base, format!("asks for {n} partitions"), "ask for one or more");
         }
         self.through(&base, &options.codecs, options.partitions)
     }
 
     /// Writes every row to a topic.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
-        let named = if produced.named.get().is_some() { &produced.named } else { &self.named };
+        let named = if produced.named.get().is_some() {
+            &produced.named
+        } else {
+            &self.named
+        };
         let name = self.builder.name("KSTREAM-SINK-", named);
         let topic = TopicName::External(topic.to_owned());
-        let kind = NodeKind::Sink { topic: SinkTopic::Fixed(topic.clone()), partitions: None };
+        let kind = NodeKind::Sink {
+            topic: SinkTopic::Fixed(topic.clone()),
+            partitions: None,
+        };
         let spec = NodeSpec::new(name, [self.edge.id()]).with_kind(kind);
         self.add_sink(spec, self.edge, &produced.codecs, topic);
     }
 
     /// Writes every row to the topic that `topic` chooses. The topics must exist.
-    pub fn to_by<S: AsRef<str>>(
-        &self,
-        topic: impl Fn(&K, &V) -> S + Send + Sync + 'static,
-        produced: Produced<K, V>,
-    ) {
-        let named = if produced.named.get().is_some() { &produced.named } else { &self.named };
+    pub fn to_by<S: AsRef<str>>(&self, topic: impl Fn(&K, &V) -> S + Send + Sync + 'static, produced: Produced<K, V>) {
+        let named = if produced.named.get().is_some() {
+            &produced.named
+        } else {
+            &self.named
+        };
         let name = self.builder.name("KSTREAM-SINK-", named);
-        let kind = NodeKind::Sink { topic: SinkTopic::ByRecord, partitions: None };
+        let kind = NodeKind::Sink {
+            topic: SinkTopic::ByRecord,
+            partitions: None,
+        };
         let spec = NodeSpec::new(name, [self.edge.id()]).with_kind(kind);
         let (input, rows, choose) = (self.edge, produced.codecs.rows.clone(), sink::topic_fn(topic));
         self.builder.add_fan(spec, 0, move |w, _: &[Edge<()>]| {
@@ -301,7 +331,9 @@ impl RawStream {
             spec = spec.with_side_topic(&**topic);
         }
         let step = parse::batch_fn(parse);
-        let edge = self.builder.add_node(spec, move |w, out| parse::make(w, (input, out), step.clone(), &on_bad));
+        let edge = self
+            .builder
+            .add_node(spec, move |w, out| parse::make(w, (input, out), step.clone(), &on_bad));
         Stream::from_edge(self.builder.clone(), edge, &name, true)
     }
 }

@@ -105,12 +105,20 @@ impl Task {
             timestamp: record.timestamp,
         };
         let picks: Vec<Pick> = records.iter().zip(seqs).enumerate().map(pick).collect();
-        let Some((last, others)) = self.sources.get(source.index()).and_then(|s| s.split_last()) else { return };
+        let Some((last, others)) = self.sources.get(source.index()).and_then(|s| s.split_last()) else {
+            return;
+        };
         for (inbox, node) in others {
-            inbox.put(RawBatch { chunk: chunk.clone(), picks: picks.clone() });
+            inbox.put(RawBatch {
+                chunk: chunk.clone(),
+                picks: picks.clone(),
+            });
             self.ready.set(*node);
         }
-        last.0.put(RawBatch { chunk: chunk.clone(), picks });
+        last.0.put(RawBatch {
+            chunk: chunk.clone(),
+            picks,
+        });
         self.ready.set(last.1);
     }
 
@@ -187,7 +195,14 @@ impl Task {
         let Some(node) = self.nodes.get_mut(at as usize) else {
             return Err(TaskError::Misuse(format!("task {}: there is no node {at}", self.id)));
         };
-        call(&mut **node, &mut Ctx { node: at, env: &mut self.env, engine: self.stores.engine() })
+        call(
+            &mut **node,
+            &mut Ctx {
+                node: at,
+                env: &mut self.env,
+                engine: self.stores.engine(),
+            },
+        )
     }
 
     /// Ends the epoch: the dirty rows of all stores and the notes of all nodes, as they are now. Flush first; work may go on
@@ -197,7 +212,10 @@ impl Task {
         for (name, node) in self.env.names.iter().zip(&self.nodes) {
             notes.extend(node.note().map(|note| (name.to_string(), note)));
         }
-        SealedTask { stores: self.stores.seal_all(), notes }
+        SealedTask {
+            stores: self.stores.seal_all(),
+            notes,
+        }
     }
 
     /// The commit succeeded: rows, notes and changelog positions (store name, next offset) become the engine's in one atomic
@@ -216,7 +234,10 @@ impl Task {
                 self.env.stream_time = self.env.observed;
             } else if let Some(at) = self.env.names.iter().position(|n| **n == **name) {
                 let restored = self.nodes.get_mut(at).map_or(Ok(()), |node| node.restore_note(note));
-                restored.map_err(|source| TaskError::State { node: name.clone(), source })?;
+                restored.map_err(|source| TaskError::State {
+                    node: name.clone(),
+                    source,
+                })?;
             }
         }
         Ok(())
@@ -228,7 +249,10 @@ impl Task {
         let mut notes = Vec::new();
         for name in names {
             let note = self.stores.note(name);
-            let note = note.map_err(|source| TaskError::State { node: name.to_owned(), source })?;
+            let note = note.map_err(|source| TaskError::State {
+                node: name.to_owned(),
+                source,
+            })?;
             notes.extend(note.map(|note| (name.to_owned(), note)));
         }
         self.restore_notes(&notes)
@@ -282,7 +306,11 @@ impl Task {
     /// Counters since the task was made: node name, counter name, value. Refused records are `dropped.<reason>`.
     pub fn counters(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
         let name = |node: u32| -> &str { &self.env.names[node as usize] };
-        let own = self.env.counters.iter().map(move |(node, counter, n)| (name(*node), *counter, *n));
+        let own = self
+            .env
+            .counters
+            .iter()
+            .map(move |(node, counter, n)| (name(*node), *counter, *n));
         let refused = self.env.refused.iter().enumerate().flat_map(move |(node, row)| {
             let nonzero = Reason::ALL.iter().zip(row).filter(|(_, n)| **n > 0);
             nonzero.map(move |(reason, n)| (name(node as u32), reason.counter(), *n))

@@ -94,7 +94,9 @@ impl<T: Clone> Outlet<T> {
     /// Delivers to every reader; all but the last get a clone.
     #[inline]
     pub fn send(&self, item: T) {
-        let Some(((last, node), others)) = self.readers.split_last() else { return };
+        let Some(((last, node), others)) = self.readers.split_last() else {
+            return;
+        };
         for (inbox, node) in others {
             inbox.put(item.clone());
             self.ready.set(*node);
@@ -168,12 +170,21 @@ impl Wiring<'_> {
     /// The sending end of `edge`, which must be one of this node's outputs.
     pub fn output<T: 'static>(&mut self, edge: Edge<T>) -> Outlet<T> {
         let readers: &[Reader] = self.readers.get(&edge.0).map_or(&[], Vec::as_slice);
-        let readers = readers.iter().map(|&reader| (self.inbox(edge, reader), reader.0)).collect();
-        Outlet { readers, ready: self.ready.clone() }
+        let readers = readers
+            .iter()
+            .map(|&reader| (self.inbox(edge, reader), reader.0))
+            .collect();
+        Outlet {
+            readers,
+            ready: self.ready.clone(),
+        }
     }
 
     fn inbox<T: 'static>(&mut self, edge: Edge<T>, reader: Reader) -> Inbox<T> {
-        let mail = self.mail.entry((edge.0, reader)).or_insert_with(|| Box::new(Inbox::<T>::new()));
+        let mail = self
+            .mail
+            .entry((edge.0, reader))
+            .or_insert_with(|| Box::new(Inbox::<T>::new()));
         match mail.downcast_ref::<Inbox<T>>() {
             Some(inbox) => inbox.clone(),
             None => unreachable!("edges are typed: both ends of edge {} carry the same type", edge.0),
@@ -228,14 +239,23 @@ impl Wiring<'_> {
         let key = format!("store {name}");
         if let Some(known) = self.shared.get(&key) {
             return known.downcast_ref::<Shared<S>>().cloned().ok_or_else(|| {
-                TaskError::Misuse(format!("node {}: store {name} is used with two different types", self.name()))
+                TaskError::Misuse(format!(
+                    "node {}: store {name} is used with two different types",
+                    self.name()
+                ))
             });
         }
         let Some(spec) = self.specs.iter().find(|s| s.name == name).cloned() else {
-            return Err(TaskError::Misuse(format!("node {}: there is no store {name}", self.name())));
+            return Err(TaskError::Misuse(format!(
+                "node {}: there is no store {name}",
+                self.name()
+            )));
         };
         let node = self.name().to_owned();
-        let store = self.stores.register(spec, schema()).map_err(|source| TaskError::State { node, source })?;
+        let store = self
+            .stores
+            .register(spec, schema())
+            .map_err(|source| TaskError::State { node, source })?;
         self.shared.insert(key, Box::new(store.clone()));
         Ok(store)
     }

@@ -24,7 +24,11 @@ pub(crate) fn make<K: Data, V: Data, L: Data, W: Data>(
     (input, out): (Edge<Batch<K, V>>, Edge<Batch<L, W>>),
     step: BatchFn<K, V, L, W>,
 ) -> Result<impl Node + use<K, V, L, W>> {
-    Ok(Apply { input: w.input(input), out: w.output(out), step })
+    Ok(Apply {
+        input: w.input(input),
+        out: w.output(out),
+        step,
+    })
 }
 
 impl<K: Data, V: Data, L: Data, W: Data> Node for Apply<K, V, L, W> {

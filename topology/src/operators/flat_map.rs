@@ -13,8 +13,21 @@ pub(crate) fn step<K: Data, V: Data, L: Data, W: Data, I: IntoIterator<Item = (L
 ) -> BatchFn<K, V, L, W> {
     Arc::new(move |Batch { origin, rows }, _| {
         let mut out = Vec::with_capacity(rows.len());
-        for Row { key, value, timestamp, offset, seq } in rows {
-            out.extend(f(key, value).into_iter().map(|(key, value)| Row { key, value, timestamp, offset, seq }));
+        for Row {
+            key,
+            value,
+            timestamp,
+            offset,
+            seq,
+        } in rows
+        {
+            out.extend(f(key, value).into_iter().map(|(key, value)| Row {
+                key,
+                value,
+                timestamp,
+                offset,
+                seq,
+            }));
         }
         Ok(Batch { origin, rows: out })
     })
@@ -26,9 +39,22 @@ pub(crate) fn values<K: Data, V: Data, W: Data, I: IntoIterator<Item = W>>(
 ) -> BatchFn<K, V, K, W> {
     Arc::new(move |Batch { origin, rows }, _| {
         let mut out = Vec::with_capacity(rows.len());
-        for Row { key, value, timestamp, offset, seq } in rows {
+        for Row {
+            key,
+            value,
+            timestamp,
+            offset,
+            seq,
+        } in rows
+        {
             let values = f(&key, value).into_iter();
-            out.extend(values.map(|value| Row { key: key.clone(), value, timestamp, offset, seq }));
+            out.extend(values.map(|value| Row {
+                key: key.clone(),
+                value,
+                timestamp,
+                offset,
+                seq,
+            }));
         }
         Ok(Batch { origin, rows: out })
     })

@@ -15,25 +15,53 @@ pub(crate) fn step<K: Data, V: Data, L: Data, W: Data>(
 ) -> BatchFn<K, V, L, W> {
     Arc::new(move |Batch { origin, rows }, _| {
         let map = |row: Row<K, V>| {
-            let Row { key, value, timestamp, offset, seq } = row;
+            let Row {
+                key,
+                value,
+                timestamp,
+                offset,
+                seq,
+            } = row;
             let (key, value) = f(key, value);
-            Row { key, value, timestamp, offset, seq }
+            Row {
+                key,
+                value,
+                timestamp,
+                offset,
+                seq,
+            }
         };
-        Ok(Batch { origin, rows: rows.into_iter().map(map).collect() })
+        Ok(Batch {
+            origin,
+            rows: rows.into_iter().map(map).collect(),
+        })
     })
 }
 
 /// Only the value may change.
-pub(crate) fn values<K: Data, V: Data, W: Data>(
-    f: impl Fn(&K, V) -> W + Send + Sync + 'static,
-) -> BatchFn<K, V, K, W> {
+pub(crate) fn values<K: Data, V: Data, W: Data>(f: impl Fn(&K, V) -> W + Send + Sync + 'static) -> BatchFn<K, V, K, W> {
     Arc::new(move |Batch { origin, rows }, _| {
         let map = |row: Row<K, V>| {
-            let Row { key, value, timestamp, offset, seq } = row;
+            let Row {
+                key,
+                value,
+                timestamp,
+                offset,
+                seq,
+            } = row;
             let value = f(&key, value);
-            Row { key, value, timestamp, offset, seq }
+            Row {
+                key,
+                value,
+                timestamp,
+                offset,
+                seq,
+            }
         };
-        Ok(Batch { origin, rows: rows.into_iter().map(map).collect() })
+        Ok(Batch {
+            origin,
+            rows: rows.into_iter().map(map).collect(),
+        })
     })
 }
 
@@ -46,9 +74,21 @@ pub(crate) fn try_values<K: Data, V: Data, W: Data, E: Display>(
         let mut out = Vec::with_capacity(rows.len());
         for row in rows {
             let at = row.at();
-            let Row { key, value, timestamp, offset, seq } = row;
+            let Row {
+                key,
+                value,
+                timestamp,
+                offset,
+                seq,
+            } = row;
             match f(&key, value) {
-                Ok(value) => out.push(Row { key, value, timestamp, offset, seq }),
+                Ok(value) => out.push(Row {
+                    key,
+                    value,
+                    timestamp,
+                    offset,
+                    seq,
+                }),
                 Err(why) => cx.reject(on_bad, &origin, at, Reason::Process, why)?,
             }
         }

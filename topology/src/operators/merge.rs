@@ -20,7 +20,10 @@ pub(crate) fn make<K: Data, V: Data>(
     inputs: &[Edge<Batch<K, V>>],
     out: Edge<Batch<K, V>>,
 ) -> Result<impl Node + use<K, V>> {
-    Ok(Merge { inputs: inputs.iter().map(|e| w.input(*e)).collect(), out: w.output(out) })
+    Ok(Merge {
+        inputs: inputs.iter().map(|e| w.input(*e)).collect(),
+        out: w.output(out),
+    })
 }
 
 impl<K: Data, V: Data> Node for Merge<K, V> {

@@ -80,7 +80,13 @@ impl<K, V> Emit<'_, K, V> {
     /// One event with its own event time.
     #[inline]
     pub fn event(&mut self, key: K, value: V, timestamp: Timestamp) {
-        self.rows.push(Row { key, value, timestamp, offset: self.at.offset, seq: self.at.seq });
+        self.rows.push(Row {
+            key,
+            value,
+            timestamp,
+            offset: self.at.offset,
+            seq: self.at.seq,
+        });
     }
 }
 
@@ -109,7 +115,10 @@ impl Parsed {
 
     /// Names the node.
     pub fn named(name: impl Into<Named>) -> Self {
-        Parsed { named: name.into(), on_bad: Policy::default() }
+        Parsed {
+            named: name.into(),
+            on_bad: Policy::default(),
+        }
     }
 
     /// What happens to messages the parser refuses.
@@ -138,9 +147,21 @@ pub(crate) fn batch_fn<K: Data, V: Data>(
 ) -> ParseFn<K, V> {
     Arc::new(move |raw, rows, bad| {
         for pick in &raw.picks {
-            let Some(record) = raw.chunk.records().get(pick.index as usize) else { continue };
-            let message = RawMessage { chunk: &raw.chunk, record, timestamp: pick.timestamp };
-            let (before, at) = (rows.len(), At { offset: record.offset, seq: pick.seq });
+            let Some(record) = raw.chunk.records().get(pick.index as usize) else {
+                continue;
+            };
+            let message = RawMessage {
+                chunk: &raw.chunk,
+                record,
+                timestamp: pick.timestamp,
+            };
+            let (before, at) = (
+                rows.len(),
+                At {
+                    offset: record.offset,
+                    seq: pick.seq,
+                },
+            );
             if let Err(error) = parse(&message, &mut Emit { rows, at }) {
                 rows.truncate(before);
                 bad.push((at, error));
@@ -164,7 +185,13 @@ pub(crate) fn make<K: Data, V: Data>(
     on_bad: &Policy,
 ) -> Result<impl Node + use<K, V>> {
     let on_bad = w.on_bad(Door::Read, on_bad)?;
-    Ok(Parse { raw: w.input(input), out: w.output(out), parse, on_bad, bad: Vec::new() })
+    Ok(Parse {
+        raw: w.input(input),
+        out: w.output(out),
+        parse,
+        on_bad,
+        bad: Vec::new(),
+    })
 }
 
 impl<K: Data, V: Data> Node for Parse<K, V> {

@@ -17,7 +17,11 @@ struct RawSource {
 
 pub(crate) fn make(w: &mut Wiring<'_>, out: Edge<RawBatch>, on_bad: &Policy) -> Result<impl Node + use<>> {
     let on_bad = w.on_bad(Door::Read, on_bad)?;
-    Ok(RawSource { raw: w.raw_input(), out: w.output(out), on_bad })
+    Ok(RawSource {
+        raw: w.raw_input(),
+        out: w.output(out),
+        on_bad,
+    })
 }
 
 impl Node for RawSource {

@@ -5,12 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    codecs::RowCodec,
-    operators::apply::BatchFn,
-    policy::Reason,
-    record::Data,
-};
+use crate::{codecs::RowCodec, operators::apply::BatchFn, policy::Reason, record::Data};
 
 pub(crate) fn drop_null_keys<K: Data, V: Data>(codec: Arc<dyn RowCodec<K, V>>) -> BatchFn<K, V, K, V> {
     Arc::new(move |mut batch, cx| {
@@ -36,11 +31,23 @@ impl Names {
     /// `base` is the name of a store, an operator or the user's; `generated` makes the next three node names, which are
     /// taken even when unused, so that numbers do not depend on names.
     pub fn new(base: &str, mut generated: impl FnMut(&str) -> String) -> Self {
-        let topic = if base.ends_with("-repartition") { base.to_owned() } else { format!("{base}-repartition") };
-        let (sink, filter, source) =
-            (generated("KSTREAM-SINK-"), generated("KSTREAM-FILTER-"), generated("KSTREAM-SOURCE-"));
+        let topic = if base.ends_with("-repartition") {
+            base.to_owned()
+        } else {
+            format!("{base}-repartition")
+        };
+        let (sink, filter, source) = (
+            generated("KSTREAM-SINK-"),
+            generated("KSTREAM-FILTER-"),
+            generated("KSTREAM-SOURCE-"),
+        );
         if is_generated(base) {
-            return Names { topic, filter, sink, source };
+            return Names {
+                topic,
+                filter,
+                sink,
+                source,
+            };
         }
         Names {
             filter: format!("{topic}-filter"),

@@ -26,7 +26,10 @@ pub(crate) fn topic_fn<K: Data, V: Data, S: AsRef<str>>(
 
 enum To<K, V> {
     Fixed(TopicRef),
-    ByRecord { choose: TopicFn<K, V>, topics: Vec<TopicRef> },
+    ByRecord {
+        choose: TopicFn<K, V>,
+        topics: Vec<TopicRef>,
+    },
 }
 
 struct Sink<K, V> {
@@ -41,7 +44,11 @@ pub(crate) fn make<K: Data, V: Data>(
     codec: Arc<dyn RowCodec<K, V>>,
     topic: TopicRef,
 ) -> Result<impl Node + use<K, V>> {
-    Ok(Sink { input: w.input(input), codec, to: To::Fixed(topic) })
+    Ok(Sink {
+        input: w.input(input),
+        codec,
+        to: To::Fixed(topic),
+    })
 }
 
 pub(crate) fn make_by<K: Data, V: Data>(
@@ -50,7 +57,14 @@ pub(crate) fn make_by<K: Data, V: Data>(
     codec: Arc<dyn RowCodec<K, V>>,
     choose: TopicFn<K, V>,
 ) -> Result<impl Node + use<K, V>> {
-    Ok(Sink { input: w.input(input), codec, to: To::ByRecord { choose, topics: Vec::new() } })
+    Ok(Sink {
+        input: w.input(input),
+        codec,
+        to: To::ByRecord {
+            choose,
+            topics: Vec::new(),
+        },
+    })
 }
 
 impl<K: Data, V: Data> Node for Sink<K, V> {

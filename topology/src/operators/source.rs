@@ -27,7 +27,13 @@ pub(crate) fn make<K: Data, V: Data>(
     on_bad: &Policy,
 ) -> Result<impl Node + use<K, V>> {
     let on_bad = w.on_bad(Door::Read, on_bad)?;
-    Ok(Source { raw: w.raw_input(), out: w.output(out), codec, on_bad, bad: Vec::new() })
+    Ok(Source {
+        raw: w.raw_input(),
+        out: w.output(out),
+        codec,
+        on_bad,
+        bad: Vec::new(),
+    })
 }
 
 impl<K: Data, V: Data> Node for Source<K, V> {
@@ -42,7 +48,10 @@ impl<K: Data, V: Data> Node for Source<K, V> {
             // Only accepted records move stream time (TI-1).
             if let Some(latest) = rows.iter().map(|r| r.timestamp).max() {
                 cx.observe(latest);
-                self.out.send(Batch { origin: Origin::chunk(raw.chunk), rows });
+                self.out.send(Batch {
+                    origin: Origin::chunk(raw.chunk),
+                    rows,
+                });
             }
         }
         Ok(())
@@ -51,12 +60,23 @@ impl<K: Data, V: Data> Node for Source<K, V> {
 
 #[cold]
 fn refuse(raw: &RawBatch, bad: Bad, on_bad: OnBad, cx: &mut Ctx<'_>) -> Result<()> {
-    let Some(pick) = raw.picks.get(bad.pick) else { return Ok(()) };
-    cx.reject(on_bad, &Origin::chunk(raw.chunk.clone()), at(raw, pick), bad.reason, bad.error)
+    let Some(pick) = raw.picks.get(bad.pick) else {
+        return Ok(());
+    };
+    cx.reject(
+        on_bad,
+        &Origin::chunk(raw.chunk.clone()),
+        at(raw, pick),
+        bad.reason,
+        bad.error,
+    )
 }
 
 fn at(raw: &RawBatch, pick: &Pick) -> At {
-    At { offset: raw.chunk.records().get(pick.index as usize).map_or(-1, |r| r.offset), seq: pick.seq }
+    At {
+        offset: raw.chunk.records().get(pick.index as usize).map_or(-1, |r| r.offset),
+        seq: pick.seq,
+    }
 }
 
 /// Takes out records whose timestamp is negative or too far in the future; clamps the latter where so configured.
@@ -87,7 +107,11 @@ pub(crate) fn admit_time(
 ) -> Result<Option<i64>> {
     if timestamp < 0 {
         // Kafka Streams drops these whatever the policy; we also dead-letter them where dead letters are wanted.
-        let action = if let OnBad::DeadLetter(_) = on_bad { on_bad } else { OnBad::Skip };
+        let action = if let OnBad::DeadLetter(_) = on_bad {
+            on_bad
+        } else {
+            OnBad::Skip
+        };
         let detail = format_args!("timestamp {timestamp} is negative");
         cx.reject(action, origin, at, Reason::NegativeTimestamp, detail)?;
         return Ok(None);
@@ -96,7 +120,10 @@ pub(crate) fn admit_time(
     if timestamp <= limit {
         return Ok(Some(timestamp));
     }
-    let detail = format_args!("timestamp {timestamp} is later than {limit}, the latest permitted at {}", cx.now());
+    let detail = format_args!(
+        "timestamp {timestamp} is later than {limit}, the latest permitted at {}",
+        cx.now()
+    );
     let detail = detail.to_string();
     let action = match cx.future_action() {
         FutureAction::Clamp => {

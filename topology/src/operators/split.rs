@@ -31,7 +31,10 @@ pub struct Split<K, V> {
 
 impl<K: Data, V: Data> Split<K, V> {
     pub(crate) fn new(stream: Stream<K, V>) -> Self {
-        Split { stream, branches: Vec::new() }
+        Split {
+            stream,
+            branches: Vec::new(),
+        }
     }
 
     /// The next branch.
@@ -59,21 +62,28 @@ impl<K: Data, V: Data> Split<K, V> {
     fn build(self, default: bool) -> Vec<Stream<K, V>> {
         let Split { stream, branches } = self;
         let name = stream.node_name("KSTREAM-BRANCH-");
-        let mut suffixes: Vec<String> =
-            branches.iter().enumerate().map(|(i, (n, _))| n.clone().unwrap_or_else(|| (i + 1).to_string())).collect();
+        let mut suffixes: Vec<String> = branches
+            .iter()
+            .enumerate()
+            .map(|(i, (n, _))| n.clone().unwrap_or_else(|| (i + 1).to_string()))
+            .collect();
         if default {
             suffixes.push("0".to_owned());
         }
         let input = stream.edge();
         let predicates: Vec<Predicate<K, V>> = branches.into_iter().map(|(_, p)| p).collect();
         let spec = NodeSpec::new(&name, [input.id()]);
-        let edges = stream.builder().add_fan(spec, suffixes.len() as u32, move |w, outs: &[Edge<Batch<K, V>>]| {
-            make(w, input, outs, predicates.clone())
-        });
+        let edges = stream
+            .builder()
+            .add_fan(spec, suffixes.len() as u32, move |w, outs: &[Edge<Batch<K, V>>]| {
+                make(w, input, outs, predicates.clone())
+            });
         let child = |(edge, suffix): (Edge<Batch<K, V>>, String)| {
             let name = format!("{name}{suffix}");
             let spec = NodeSpec::new(&name, [edge.id()]);
-            let pass = stream.builder().add_node(spec, move |w, out| apply::make(w, (edge, out), pass_through()));
+            let pass = stream
+                .builder()
+                .add_node(spec, move |w, out| apply::make(w, (edge, out), pass_through()));
             stream.next(pass, &name, false)
         };
         edges.into_iter().zip(suffixes).map(child).collect()
@@ -96,7 +106,11 @@ fn make<K: Data, V: Data>(
     outs: &[Edge<Batch<K, V>>],
     predicates: Vec<Predicate<K, V>>,
 ) -> Result<impl Node + use<K, V>> {
-    Ok(Splitter { input: w.input(input), outs: outs.iter().map(|e| w.output(*e)).collect(), predicates })
+    Ok(Splitter {
+        input: w.input(input),
+        outs: outs.iter().map(|e| w.output(*e)).collect(),
+        predicates,
+    })
 }
 
 impl<K: Data, V: Data> Node for Splitter<K, V> {
@@ -113,7 +127,10 @@ impl<K: Data, V: Data> Node for Splitter<K, V> {
             }
             for (out, rows) in self.outs.iter().zip(shares) {
                 if !rows.is_empty() {
-                    out.send(Batch { origin: origin.clone(), rows });
+                    out.send(Batch {
+                        origin: origin.clone(),
+                        rows,
+                    });
                 }
             }
         }

@@ -31,22 +31,30 @@ fn in_order<'a>(members: &[&'a LogicalNode]) -> Vec<&'a LogicalNode> {
     order
 }
 
-fn successors<'a>(
-    node: &'a LogicalNode,
-    members: &'a [&'a LogicalNode],
-) -> impl Iterator<Item = &'a LogicalNode> + 'a {
-    members.iter().copied().filter(|other| other.inputs.iter().any(|edge| node.outputs.contains(edge)))
+fn successors<'a>(node: &'a LogicalNode, members: &'a [&'a LogicalNode]) -> impl Iterator<Item = &'a LogicalNode> + 'a {
+    members
+        .iter()
+        .copied()
+        .filter(|other| other.inputs.iter().any(|edge| node.outputs.contains(edge)))
 }
 
 fn describe_node(node: &LogicalNode, members: &[&LogicalNode]) -> String {
     let name = &node.name;
     let down = names(successors(node, members));
-    let up = names(members.iter().copied().filter(|o| o.outputs.iter().any(|edge| node.inputs.contains(edge))));
+    let up = names(
+        members
+            .iter()
+            .copied()
+            .filter(|o| o.outputs.iter().any(|edge| node.inputs.contains(edge))),
+    );
     match &node.kind {
         NodeKind::Source { topics, .. } => {
             let mut topics: Vec<&str> = topics.iter().map(TopicName::short).collect();
             topics.sort_unstable();
-            format!("    Source: {name} (topics: [{}])\n      --> {down}\n", topics.join(", "))
+            format!(
+                "    Source: {name} (topics: [{}])\n      --> {down}\n",
+                topics.join(", ")
+            )
         }
         NodeKind::Processor => {
             let mut stores = node.stores.clone();
@@ -54,10 +62,16 @@ fn describe_node(node: &LogicalNode, members: &[&LogicalNode]) -> String {
             let stores = stores.join(", ");
             format!("    Processor: {name} (stores: [{stores}])\n      --> {down}\n      <-- {up}\n")
         }
-        NodeKind::Sink { topic: SinkTopic::Fixed(topic), .. } => {
+        NodeKind::Sink {
+            topic: SinkTopic::Fixed(topic),
+            ..
+        } => {
             format!("    Sink: {name} (topic: {})\n      <-- {up}\n", topic.short())
         }
-        NodeKind::Sink { topic: SinkTopic::ByRecord, .. } => {
+        NodeKind::Sink {
+            topic: SinkTopic::ByRecord,
+            ..
+        } => {
             format!("    Sink: {name} (extractor class: by record)\n      <-- {up}\n")
         }
     }
@@ -66,5 +80,9 @@ fn describe_node(node: &LogicalNode, members: &[&LogicalNode]) -> String {
 fn names<'a>(nodes: impl Iterator<Item = &'a LogicalNode>) -> String {
     let mut names: Vec<&str> = nodes.map(|n| n.name.as_str()).collect();
     names.sort_unstable();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

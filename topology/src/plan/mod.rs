@@ -140,8 +140,14 @@ impl Plan {
 
     /// The families an engine of this sub-topology's tasks is opened with, meta first.
     pub fn families(&self, subtopology: u32) -> Vec<String> {
-        let stores = self.0.subtopologies.get(subtopology as usize).map_or(&[][..], |s| &s.stores);
-        std::iter::once(META_NAME.to_owned()).chain(stores.iter().map(|s| s.name.clone())).collect()
+        let stores = self
+            .0
+            .subtopologies
+            .get(subtopology as usize)
+            .map_or(&[][..], |s| &s.stores);
+        std::iter::once(META_NAME.to_owned())
+            .chain(stores.iter().map(|s| s.name.clone()))
+            .collect()
     }
 
     /// The topology in Kafka Streams' text form, which existing viewers can draw.
@@ -152,10 +158,15 @@ impl Plan {
     /// Makes a task over an engine that was opened with [`Plan::families`]. Notes are read from the engine.
     pub fn task(&self, id: TaskId, engine: Box<dyn Engine>, config: &TaskConfig) -> Result<Task> {
         let Some(sub) = self.0.subtopologies.get(id.subtopology as usize) else {
-            return Err(TaskError::Misuse(format!("there is no sub-topology {}", id.subtopology)));
+            return Err(TaskError::Misuse(format!(
+                "there is no sub-topology {}",
+                id.subtopology
+            )));
         };
-        let stores = StoreSet::new(engine, &self.families(id.subtopology))
-            .map_err(|source| TaskError::State { node: format!("task {id}"), source })?;
+        let stores = StoreSet::new(engine, &self.families(id.subtopology)).map_err(|source| TaskError::State {
+            node: format!("task {id}"),
+            source,
+        })?;
         let node = |at: &u32| &self.0.nodes[*at as usize];
         let mut env = Env::new(Arc::new(config.clone()));
         env.names = sub.nodes.iter().map(|at| node(at).name.as_str().into()).collect();
@@ -182,7 +193,15 @@ impl Plan {
         }
         let sources = self.sources(sub, &wiring.raw);
         let Wiring { stores, env, .. } = wiring;
-        let mut task = Task { id, nodes, sources, ready, env, stores, started: false };
+        let mut task = Task {
+            id,
+            nodes,
+            sources,
+            ready,
+            env,
+            stores,
+            started: false,
+        };
         task.load_notes()?;
         Ok(task)
     }
@@ -204,7 +223,9 @@ impl Plan {
     fn sources(&self, sub: &Subtopology, raw: &[(u32, Inbox<RawBatch>)]) -> Vec<Vec<(Inbox<RawBatch>, u32)>> {
         let reads = |local: u32, topic: &str| {
             let at = sub.nodes.get(local as usize).map(|at| &self.0.nodes[*at as usize].kind);
-            let Some(NodeKind::Source { topics, .. }) = at else { return false };
+            let Some(NodeKind::Source { topics, .. }) = at else {
+                return false;
+            };
             topics.iter().any(|t| t.full(&self.0.application) == topic)
         };
         let inboxes = |source: &SourceSpec| {

@@ -9,10 +9,7 @@ impl Plan {
     /// The number of partitions of every topic the plan reads, by full name, given those of the user's topics. A
     /// repartition topic has what was asked for, else what it is joined with has, else the greatest number among the
     /// sources of those who write it. All missing topics and all mismatches are reported at once.
-    pub fn partitions(
-        &self,
-        external: impl Fn(&str) -> Option<i32>,
-    ) -> Result<BTreeMap<String, i32>, TopologyErrors> {
+    pub fn partitions(&self, external: impl Fn(&str) -> Option<i32>) -> Result<BTreeMap<String, i32>, TopologyErrors> {
         let mut problems = Vec::new();
         let mut counts: BTreeMap<String, i32> = BTreeMap::new();
         for source in self.subtopologies().iter().flat_map(|s| &s.sources) {
@@ -34,7 +31,11 @@ impl Plan {
             while self.settle(&mut counts) {}
             self.mismatches(&counts, &mut problems);
         }
-        if problems.is_empty() { Ok(counts) } else { Err(TopologyErrors(problems)) }
+        if problems.is_empty() {
+            Ok(counts)
+        } else {
+            Err(TopologyErrors(problems))
+        }
     }
 
     fn asked_for(&self, counts: &mut BTreeMap<String, i32>) {
@@ -50,11 +51,20 @@ impl Plan {
         let mut settled = BTreeMap::new();
         for sub in self.subtopologies() {
             for source in sub.sources.iter().filter(|s| !counts.contains_key(&s.topic)) {
-                let partners = sub.copartitioned.iter().filter(|set| set.contains(&source.topic)).flatten();
+                let partners = sub
+                    .copartitioned
+                    .iter()
+                    .filter(|set| set.contains(&source.topic))
+                    .flatten();
                 let partner = partners.filter_map(|t| counts.get(t)).max().copied();
-                let writers = self.subtopologies().iter().filter(|w| w.sinks.iter().any(|s| s.topic == source.topic));
-                let above: Option<Vec<i32>> =
-                    writers.flat_map(|w| &w.sources).map(|s| counts.get(&s.topic).copied()).collect();
+                let writers = self
+                    .subtopologies()
+                    .iter()
+                    .filter(|w| w.sinks.iter().any(|s| s.topic == source.topic));
+                let above: Option<Vec<i32>> = writers
+                    .flat_map(|w| &w.sources)
+                    .map(|s| counts.get(&s.topic).copied())
+                    .collect();
                 if let Some(n) = partner.or_else(|| above?.into_iter().max()) {
                     settled.insert(source.topic.clone(), n);
                 }
@@ -84,7 +94,10 @@ impl Plan {
                 if numbers.any(|n| Some(n) != first) {
                     problems.push(Problem {
                         at: format!("sub-topology {}", sub.id),
-                        what: format!("topics that are joined must have the same number of partitions: {}", found.join(", ")),
+                        what: format!(
+                            "topics that are joined must have the same number of partitions: {}",
+                            found.join(", ")
+                        ),
                         fix: "repartition one side to the number of the other".to_owned(),
                     });
                 }

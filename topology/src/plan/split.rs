@@ -65,7 +65,9 @@ fn subtopology(id: u32, nodes: Vec<u32>, application: &str, graph: &Graph) -> Su
     for at in &sub.nodes {
         let node = &graph.nodes[*at as usize];
         match &node.kind {
-            NodeKind::Source { topics, kind, reset, .. } => {
+            NodeKind::Source {
+                topics, kind, reset, ..
+            } => {
                 let spec = |t: &crate::graph::TopicName| SourceSpec {
                     topic: t.full(application),
                     kind: *kind,
@@ -73,14 +75,21 @@ fn subtopology(id: u32, nodes: Vec<u32>, application: &str, graph: &Graph) -> Su
                 };
                 sub.sources.extend(topics.iter().map(spec));
             }
-            NodeKind::Sink { topic: SinkTopic::Fixed(topic), partitions } => sub.sinks.push(SinkSpec {
+            NodeKind::Sink {
+                topic: SinkTopic::Fixed(topic),
+                partitions,
+            } => sub.sinks.push(SinkSpec {
                 topic: topic.full(application),
                 internal: is_internal(topic),
                 partitions: *partitions,
             }),
             NodeKind::Sink { .. } | NodeKind::Processor => {}
         }
-        let side = |t: &String| SinkSpec { topic: t.clone(), internal: false, partitions: None };
+        let side = |t: &String| SinkSpec {
+            topic: t.clone(),
+            internal: false,
+            partitions: None,
+        };
         sub.sinks.extend(node.side_topics.iter().map(side));
         for name in &node.stores {
             if let Some(spec) = graph.stores.iter().find(|s| s.name == *name)

@@ -19,7 +19,11 @@ struct Found(Vec<Problem>);
 
 impl Found {
     fn add(&mut self, at: &str, what: impl Into<String>, fix: impl Into<String>) {
-        let problem = Problem { at: at.to_owned(), what: what.into(), fix: fix.into() };
+        let problem = Problem {
+            at: at.to_owned(),
+            what: what.into(),
+            fix: fix.into(),
+        };
         if !self.0.contains(&problem) {
             self.0.push(problem);
         }
@@ -36,13 +40,21 @@ const LEGAL: &str = "use 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and 
 
 fn check_application(application: &str, found: &mut Found) {
     if !is_legal(application) {
-        found.add("application.id", format!("{application:?} cannot be part of a topic name"), LEGAL);
+        found.add(
+            "application.id",
+            format!("{application:?} cannot be part of a topic name"),
+            LEGAL,
+        );
     }
 }
 
 fn check_names(graph: &Graph, found: &mut Found) {
     if !graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Source { .. })) {
-        found.add("topology", "it reads no topic", "add a source with stream, raw_stream or table");
+        found.add(
+            "topology",
+            "it reads no topic",
+            "add a source with stream, raw_stream or table",
+        );
     }
     let mut seen = BTreeSet::new();
     for node in &graph.nodes {
@@ -50,7 +62,11 @@ fn check_names(graph: &Graph, found: &mut Found) {
             found.add(&node.name, "two nodes have this name", "name one of them differently");
         }
         if node.name.is_empty() {
-            found.add("a node", format!("it has an empty name ({:?})", node.kind), "give it a name, or none at all");
+            found.add(
+                "a node",
+                format!("it has an empty name ({:?})", node.kind),
+                "give it a name, or none at all",
+            );
         }
     }
 }
@@ -59,7 +75,11 @@ fn check_stores(graph: &Graph, found: &mut Found) {
     let mut seen = BTreeSet::new();
     for store in &graph.stores {
         if !seen.insert(store.name.as_str()) {
-            found.add(&store.name, "two stores have this name", "name one of them differently in its Materialized");
+            found.add(
+                &store.name,
+                "two stores have this name",
+                "name one of them differently in its Materialized",
+            );
         }
         if !is_legal(&store.name) {
             let what = format!("store name {:?} cannot be part of a topic name", store.name);
@@ -69,7 +89,11 @@ fn check_stores(graph: &Graph, found: &mut Found) {
     for node in &graph.nodes {
         for store in node.stores.iter().filter(|s| !seen.contains(s.as_str())) {
             let known: Vec<&str> = seen.iter().copied().collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
             found.add(
                 &node.name,
                 format!("it uses store {store}, which nobody declared"),
@@ -82,18 +106,32 @@ fn check_stores(graph: &Graph, found: &mut Found) {
 fn check_sources(graph: &Graph, found: &mut Found) {
     let mut readers: BTreeMap<&TopicName, &LogicalNode> = BTreeMap::new();
     for node in &graph.nodes {
-        let NodeKind::Source { topics, codec, .. } = &node.kind else { continue };
+        let NodeKind::Source { topics, codec, .. } = &node.kind else {
+            continue;
+        };
         for topic in topics {
             check_topic(&node.name, topic, found);
-            let Some(first) = readers.insert(topic, node) else { continue };
-            let NodeKind::Source { codec: before, .. } = &first.kind else { continue };
+            let Some(first) = readers.insert(topic, node) else {
+                continue;
+            };
+            let NodeKind::Source { codec: before, .. } = &first.kind else {
+                continue;
+            };
             if is_internal(topic) {
                 let what = format!("two repartition topics are called {}", topic.short());
-                found.add(&node.name, what, "give one of the groupings, joins or repartitionings another name");
+                found.add(
+                    &node.name,
+                    what,
+                    "give one of the groupings, joins or repartitionings another name",
+                );
             } else if before != codec {
                 found.add(
                     &node.name,
-                    format!("topic {} is already read by {} as {before}, here as {codec}", topic.short(), first.name),
+                    format!(
+                        "topic {} is already read by {} as {before}, here as {codec}",
+                        topic.short(),
+                        first.name
+                    ),
                     "read it once and use the stream twice, or read it with the same types and codecs",
                 );
             }
@@ -128,7 +166,11 @@ fn check_sinks(application: &str, graph: &Graph, found: &mut Found) {
         .map(TopicName::short)
         .collect();
     for node in &graph.nodes {
-        if let NodeKind::Sink { topic: SinkTopic::Fixed(topic), .. } = &node.kind {
+        if let NodeKind::Sink {
+            topic: SinkTopic::Fixed(topic),
+            ..
+        } = &node.kind
+        {
             check_topic(&node.name, topic, found);
             if !is_internal(topic) && internal.contains(topic.short()) {
                 found.add(
