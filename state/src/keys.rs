@@ -89,17 +89,28 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_put_together_comes_apart(key: Vec<u8>, start: i64, end: i64) {
-            let put = |f: &dyn Fn(&mut Vec<u8>)| { let mut k = key.clone(); f(&mut k); k };
-            prop_assert_eq!(split_windowed(&put(&|k| put_windowed(start, k))), Some((&key[..], start)));
-            prop_assert_eq!(split_window_log(&put(&|k| put_window_log(start, k))), Some((&key[..], start)));
-            prop_assert_eq!(split_session(&put(&|k| put_session(start, end, k))), Some((&key[..], start, end)));
+            let mut windowed = key.clone();
+            put_windowed(start, &mut windowed);
+            prop_assert_eq!(split_windowed(&windowed), Some((&key[..], start)));
+            let mut log = key.clone();
+            put_window_log(start, &mut log);
+            prop_assert_eq!(split_window_log(&log), Some((&key[..], start)));
+            let mut session = key.clone();
+            put_session(start, end, &mut session);
+            prop_assert_eq!(split_session(&session), Some((&key[..], start, end)));
         }
 
         #[test]
         fn byte_order_is_time_order(a: i64, b: i64, key: Vec<u8>) {
-            let row = |time| { let mut out = vec![]; put_ordered_time(time, &mut out); out.extend_from_slice(&key); out };
-            prop_assert_eq!(row(a).cmp(&row(b)), a.cmp(&b));
-            prop_assert_eq!(split_ordered_time(&row(a)), Some((a, &key[..])));
+            let row = |time| {
+                let mut row = Vec::new();
+                put_ordered_time(time, &mut row);
+                row.extend_from_slice(&key);
+                row
+            };
+            let (first, second) = (row(a), row(b));
+            prop_assert_eq!(first.cmp(&second), a.cmp(&b));
+            prop_assert_eq!(split_ordered_time(&first), Some((a, &key[..])));
         }
     }
 }

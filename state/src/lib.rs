@@ -9,6 +9,7 @@
 //! - [`overlay`]: the hash table of typed rows that records work on; it alone talks to the engine, batch by batch.
 //! - [`stores`]: all stores of a task, sealed, written and rolled back together: one atomic write per commit, with the
 //!   changelog positions in it (CO-2).
+//! - [`restore`]: a store rebuilt from its changelog.
 //! - [`engine`]: ordered bytes, in RocksDB or in memory.
 
 #![deny(missing_docs)]
@@ -26,6 +27,8 @@ pub mod spec;
 pub mod overlay;
 
 pub mod stores;
+
+pub mod restore;
 
 pub mod engine;
 

@@ -12,6 +12,7 @@
 use crate::engine::{Engine, Family, WriteSet};
 use crate::error::{Result, StateError};
 use crate::overlay::{LogRow, Overlay, Sealed, Stats};
+use crate::restore::Restorer;
 use crate::schema::{Schema, Sub};
 use crate::spec::StoreSpec;
 use std::cell::RefCell;
@@ -97,7 +98,7 @@ struct Entry {
 }
 
 /// What restore needs to know of a store's rows without their types.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     /// Appends the row key of a changelog key; `None` when it is too short.
     pub(crate) row_key: fn(&[u8], &mut Vec<u8>) -> Option<()>,
@@ -269,6 +270,33 @@ impl StoreSet {
     /// The note of a node, as of the last commit.
     pub fn note(&self, node: &str) -> Result<Option<Vec<u8>>> {
         get(&*self.engine, META, &note_key(node))
+    }
+
+    /// Starts to rebuild a store from its changelog, from [`StoreSet::position`] on.
+    pub fn restore(&mut self, store: usize) -> Result<Restorer> {
+        let entry = self.entry(store)?;
+        let Entry {
+            spec, family, layout, ..
+        } = entry;
+        Restorer::new(&*self.engine, store, &spec.name, *family, *layout, spec.retention_ms)
+    }
+
+    /// A restore came to its end: the overlay learns what the engine holds now.
+    pub(crate) fn restored(&mut self, store: usize, rows: u64, rewrite: &[Vec<u8>]) -> Result<()> {
+        let entry = self.entry(store)?;
+        entry.handle.open(&*self.engine)?;
+        entry.handle.rewrite(&*self.engine, rewrite)?;
+        if let Some(entry) = self.stores.get_mut(store) {
+            entry.restored += rows;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, store: usize) -> Result<&Entry> {
+        let known = self.stores.len();
+        self.stores
+            .get(store)
+            .ok_or_else(|| StateError::Misuse(format!("there is no store {store}, only {known}")))
     }
 
     /// Loads each store's newest rows into memory until about `bytes` are in use together.

@@ -12,14 +12,14 @@ struct Plane {
     legs: Vec<i64>,
 }
 
-fn bytes_of<T>(codec: &dyn Codec<T>, value: &T) -> Vec<u8> {
+fn bytes_of<T: 'static>(codec: &dyn Codec<T>, value: &T) -> Vec<u8> {
     let mut out = vec![7]; // a codec appends
     codec.encode(value, &mut out);
     out.split_off(1)
 }
 
 #[track_caller]
-fn round_trip<T: PartialEq + Debug>(codec: &dyn Codec<T>, value: T) {
+fn round_trip<T: PartialEq + Debug + 'static>(codec: &dyn Codec<T>, value: T) {
     let bytes = bytes_of(codec, &value);
     assert_eq!(codec.decode(Raw::plain(&bytes)).unwrap(), value);
 }

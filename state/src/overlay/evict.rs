@@ -100,6 +100,19 @@ impl<S: Schema> Overlay<S> {
         }
     }
 
+    /// Back to an overlay over an empty family.
+    pub(super) fn clear(&mut self) {
+        self.index.clear();
+        self.groups.clear();
+        self.free.clear();
+        self.dirty.clear();
+        self.missing.clear();
+        self.stored.clear();
+        self.cold.clear();
+        (self.floor, self.floor_acked) = (None, None);
+        (self.heap, self.hand) = (0, 0);
+    }
+
     /// Takes a key out of memory, whatever its state.
     pub(super) fn drop_group(&mut self, slot: Slot) {
         let hash = self.hasher.hash_one(&self.groups[slot.index()].key);
@@ -115,5 +128,20 @@ impl<S: Schema> Overlay<S> {
         group.listed = false;
         group.queued = false;
         self.free.push(slot.0);
+    }
+}
+
+#[cfg(test)]
+impl<S: Schema> Overlay<S> {
+    /// Holds the running counts against a recount.
+    pub(super) fn check_accounts(&self) {
+        let live = self.groups.iter().filter(|group| group.live);
+        assert_eq!(self.heap, live.clone().map(Group::heap_bytes).sum::<usize>());
+        assert_eq!(self.index.len(), live.clone().count());
+        for group in live {
+            let busy = group.cells.iter().filter(|cell| cell.state != CellState::CLEAN).count();
+            assert_eq!(group.busy as usize, busy);
+            assert!(group.cells.is_sorted_by(|a, b| a.sub < b.sub));
+        }
     }
 }

@@ -15,8 +15,9 @@ struct Lookup<U> {
 }
 
 impl<S: Schema> Overlay<S> {
-    /// Learns which subs the engine holds. To be called once, when the family may hold rows and memory is still empty.
+    /// Starts afresh over what the engine holds: forgets all rows in memory and learns which subs are stored.
     pub fn open(&mut self, engine: &dyn Engine) -> Result<()> {
+        self.clear();
         let mut from = Some(S::Sub::LOWEST);
         let mut start = Vec::new();
         // One seek per sub: subs stand first in row keys.

@@ -25,6 +25,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use seal::sort_head;
 pub use seal::{LogRow, Sealed};
 
 use crate::data::{HeapBytes, Key};

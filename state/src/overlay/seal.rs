@@ -23,7 +23,7 @@ pub struct Sealed {
 #[derive(Debug, Clone, Copy)]
 struct Row {
     /// The first bytes of the key, so that most comparisons need no look into the arena.
-    head: u64,
+    head: u128,
     key: usize,
     value: usize,
     end: usize,
@@ -99,12 +99,13 @@ impl Sealed {
     }
 }
 
-/// The first eight bytes, padded with zeros: orders as the bytes do, but for ties.
-fn head(key: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    let n = key.len().min(8);
-    head[..n].copy_from_slice(&key[..n]);
-    u64::from_be_bytes(head)
+/// The first sixteen bytes, padded with zeros: orders as the bytes do, but for ties.
+pub(crate) fn sort_head(key: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    for (to, from) in head.iter_mut().zip(key) {
+        *to = *from;
+    }
+    u128::from_be_bytes(head)
 }
 
 fn log_key_of<U: Sub>(row_key: &[u8], out: &mut Vec<u8>) {
@@ -170,7 +171,7 @@ impl<S: Schema> Overlay<S> {
                 .is_some_and(|row| self.schema.encode_value(row, arena));
             cell.measure(arena.len() - value, &mut self.heap);
             sealed.rows.push(Row {
-                head: head(&arena[from..value]),
+                head: sort_head(&arena[from..value]),
                 key: from,
                 value,
                 end: arena.len(),
