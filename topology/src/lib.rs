@@ -26,10 +26,13 @@ pub mod plan;
 pub mod policy;
 pub mod record;
 pub mod stream;
+pub mod picker;
 pub mod task;
+pub mod driver;
 pub mod wiring;
 
 pub use builder::StreamBuilder;
+pub use driver::TestDriver;
 pub use error::TaskError;
 pub use node::{Clock, Ctx, Node, Timer};
 pub use outbox::{OutRecord, Outbox, TopicRef};

@@ -20,7 +20,7 @@ use crate::{
     node::{Clock, Ctx, Env, Node, Timer},
     outbox::Outbox,
     policy::{Doors, FutureGuard, Reason},
-    record::{Chunk, Pick, RawBatch},
+    record::{Chunk, Pick, RawBatch, RawRecord},
     wiring::{Inbox, Ready},
 };
 
@@ -99,27 +99,16 @@ impl Task {
     pub fn feed(&mut self, source: SourceRef, chunk: &Arc<Chunk>, rows: Range<usize>, seqs: &[u32]) {
         debug_assert_eq!(rows.len(), seqs.len(), "one sequence number per row");
         let records = chunk.records().get(rows.clone()).unwrap_or_default();
-        let pick = |(i, (record, &seq)): (usize, (&crate::record::RawRecord, &u32))| Pick {
+        let pick = |(i, (record, &seq)): (usize, (&RawRecord, &u32))| Pick {
             index: (rows.start + i) as u32,
             seq,
             timestamp: record.timestamp,
         };
-        let picks: Vec<Pick> = records.iter().zip(seqs).enumerate().map(pick).collect();
-        let Some((last, others)) = self.sources.get(source.index()).and_then(|s| s.split_last()) else {
-            return;
-        };
-        for (inbox, node) in others {
-            inbox.put(RawBatch {
-                chunk: chunk.clone(),
-                picks: picks.clone(),
-            });
+        let picks = records.iter().zip(seqs).enumerate().map(pick);
+        for (inbox, node) in self.sources.get(source.index()).into_iter().flatten() {
+            inbox.put_picks(chunk, picks.clone());
             self.ready.set(*node);
         }
-        last.0.put(RawBatch {
-            chunk: chunk.clone(),
-            picks,
-        });
-        self.ready.set(last.1);
     }
 
     /// Processes what was fed until nothing is left, then fires the stream-time timers that became due.

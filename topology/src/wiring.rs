@@ -24,7 +24,7 @@ use crate::{
     node::{CounterId, Env, Node, OnBad},
     outbox::TopicRef,
     policy::{Door, Policy},
-    record::RawBatch,
+    record::{Chunk, Pick, RawBatch},
 };
 
 /// Makes a node for one task. Lives in the plan, which all stream threads share.
@@ -75,6 +75,18 @@ impl<T> Inbox<T> {
     #[inline]
     pub(crate) fn put(&self, item: T) {
         self.0.borrow_mut().push_back(item);
+    }
+}
+
+impl Inbox<RawBatch> {
+    /// Adds picked records of a chunk. Records that follow the last ones picked join their batch: partitions that take
+    /// turns record by record still give whole batches.
+    pub(crate) fn put_picks(&self, chunk: &Arc<Chunk>, picks: impl Iterator<Item = Pick>) {
+        let mut waiting = self.0.borrow_mut();
+        match waiting.back_mut() {
+            Some(last) if Arc::ptr_eq(&last.chunk, chunk) => last.picks.extend(picks),
+            _ => waiting.push_back(RawBatch { chunk: chunk.clone(), picks: picks.collect() }),
+        }
     }
 }
 
