@@ -34,11 +34,7 @@ mod inputs;
 mod outputs;
 mod run;
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use millstream_state::{
     Timestamp,
@@ -73,7 +69,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { batch: 1, commit_every: 1, config: TaskConfig::default(), now: 0 }
+        Options {
+            batch: 1,
+            commit_every: 1,
+            config: TaskConfig::default(),
+            now: 0,
+        }
     }
 }
 
@@ -151,7 +152,10 @@ impl TestDriver {
     ) -> Result<Vec<(K, V, Timestamp)>> {
         let schema = KeyValue::<K, V>::new(std::sync::Arc::new(key), std::sync::Arc::new(value));
         let rows = self.rows(store, &schema)?;
-        Ok(rows.into_iter().map(|((), key, value, timestamp)| (key, value, timestamp)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|((), key, value, timestamp)| (key, value, timestamp))
+            .collect())
     }
 
     /// What a window store holds as of the last commit: slice start, key, value, timestamp, in the order of slices.
@@ -168,12 +172,16 @@ impl TestDriver {
     fn rows<S: Schema>(&self, store: &str, schema: &S) -> Result<Vec<(S::Sub, S::Key, S::Value, Timestamp)>> {
         let driver = self.0.borrow();
         let bad = |detail: String| TaskError::Misuse(format!("store {store}: {detail}"));
-        let (engine, family): (&dyn Engine, Family) =
-            driver.store(store).ok_or_else(|| bad("there is no such store".to_owned()))?;
+        let (engine, family): (&dyn Engine, Family) = driver
+            .store(store)
+            .ok_or_else(|| bad("there is no such store".to_owned()))?;
         let mut rows = Vec::new();
         let mut failed = None;
         let scanned = engine.scan(family, &[], None, &mut |key, value| {
-            match schema.decode_row_key(key).and_then(|(sub, key)| Ok((sub, key, schema.decode_value(value)?))) {
+            match schema
+                .decode_row_key(key)
+                .and_then(|(sub, key)| Ok((sub, key, schema.decode_value(value)?)))
+            {
                 Ok((sub, key, value)) => rows.push((sub, key, value.value, value.timestamp)),
                 Err(error) => failed = Some(error),
             }
@@ -194,7 +202,11 @@ impl TestDriver {
     /// All records that were refused, whatever the reason.
     pub fn dropped(&self) -> u64 {
         let counters = self.counters();
-        counters.iter().filter(|((_, name), _)| name.starts_with("dropped.")).map(|(_, n)| n).sum()
+        counters
+            .iter()
+            .filter(|((_, name), _)| name.starts_with("dropped."))
+            .map(|(_, n)| n)
+            .sum()
     }
 
     /// The wall clock.

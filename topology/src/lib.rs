@@ -15,6 +15,7 @@
 
 pub mod builder;
 pub mod codecs;
+pub mod driver;
 pub mod error;
 pub mod graph;
 pub mod headers;
@@ -22,13 +23,12 @@ pub mod node;
 pub mod operators;
 pub mod options;
 pub mod outbox;
+pub mod picker;
 pub mod plan;
 pub mod policy;
 pub mod record;
 pub mod stream;
-pub mod picker;
 pub mod task;
-pub mod driver;
 pub mod wiring;
 
 pub use builder::StreamBuilder;

@@ -35,7 +35,12 @@ pub const ROWS: usize = 512;
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { limit: Timestamp::MAX, future: Timestamp::MAX, timer: None, rows: ROWS }
+        Cut {
+            limit: Timestamp::MAX,
+            future: Timestamp::MAX,
+            timer: None,
+            rows: ROWS,
+        }
     }
 }
 
@@ -63,13 +68,16 @@ impl Picker {
             running: Timestamp::MIN,
             given: 0,
         };
-        Picker { queues: (0..sources).map(queue).collect(), seqs: Vec::new() }
+        Picker {
+            queues: (0..sources).map(queue).collect(),
+            seqs: Vec::new(),
+        }
     }
 
     /// Takes in a fetched chunk.
     pub fn push(&mut self, source: SourceRef, chunk: Arc<Chunk>) {
         let rows = 0..chunk.records().len();
-        if let Some(queue) = self.queues.get_mut(source.index()).filter(|_| !rows.is_empty()) {
+        if let Some(queue) = self.queues.get_mut(source.index()).filter(|_| rows.end > 0) {
             queue.waiting.push_back((chunk, rows));
         }
     }
@@ -86,15 +94,13 @@ impl Picker {
 
     /// Feeds one round to `task`; says how many rows.
     pub fn feed(&mut self, task: &mut Task, cut: &Cut) -> usize {
-        self.round(cut, &mut |source, chunk, rows, seqs| task.feed(source, chunk, rows, seqs))
+        self.round(cut, &mut |source, chunk, rows, seqs| {
+            task.feed(source, chunk, rows, seqs)
+        })
     }
 
     /// Picks one round and gives it away run by run, in processing order.
-    pub fn round(
-        &mut self,
-        cut: &Cut,
-        give: &mut dyn FnMut(SourceRef, &Arc<Chunk>, Range<usize>, &[u32]),
-    ) -> usize {
+    pub fn round(&mut self, cut: &Cut, give: &mut dyn FnMut(SourceRef, &Arc<Chunk>, Range<usize>, &[u32])) -> usize {
         for queue in &mut self.queues {
             queue.given = 0;
         }
@@ -130,7 +136,8 @@ impl Picker {
                 None => best = Some((time, index)),
             }
         }
-        best.filter(|(time, _)| *time <= cut.limit).map(|(_, index)| (index, until))
+        best.filter(|(time, _)| *time <= cut.limit)
+            .map(|(_, index)| (index, until))
     }
 }
 
@@ -138,16 +145,26 @@ impl Queue {
     fn standing(&self, cut: &Cut) -> Option<Timestamp> {
         let (chunk, rows) = self.waiting.front()?;
         let head = chunk.records().get(rows.start)?;
-        Some(if head.timestamp <= cut.future { self.running.max(head.timestamp) } else { self.running })
+        Some(if head.timestamp <= cut.future {
+            self.running.max(head.timestamp)
+        } else {
+            self.running
+        })
     }
 
     /// The next rows of the head chunk while this partition stands no later than `until`, and whether the timer is due.
     fn run(&mut self, until: Timestamp, cut: &Cut) -> (Option<(Arc<Chunk>, Range<usize>)>, bool) {
-        let Some((chunk, rows)) = self.waiting.front_mut() else { return (None, false) };
+        let Some((chunk, rows)) = self.waiting.front_mut() else {
+            return (None, false);
+        };
         let records = chunk.records().get(rows.clone()).unwrap_or_default();
         let (mut taken, mut due) = (0, false);
         for record in records.iter().take(cut.rows - self.given) {
-            let time = if record.timestamp <= cut.future { record.timestamp } else { self.running };
+            let time = if record.timestamp <= cut.future {
+                record.timestamp
+            } else {
+                self.running
+            };
             if self.running.max(time) > until {
                 break;
             }
@@ -161,7 +178,7 @@ impl Queue {
         self.given += taken;
         let run = (chunk.clone(), rows.start..rows.start + taken);
         rows.start += taken;
-        if rows.is_empty() {
+        if rows.start >= rows.end {
             self.waiting.pop_front();
         }
         ((taken > 0).then_some(run), due)
@@ -214,7 +231,9 @@ mod tests {
         let mut out = Vec::new();
         loop {
             let head = |p: usize| partitions[p].get(at[p]).map(|t| (running[p].max(*t), p));
-            let Some((time, p)) = (0..partitions.len()).filter_map(head).min() else { return out };
+            let Some((time, p)) = (0..partitions.len()).filter_map(head).min() else {
+                return out;
+            };
             out.push((p as i32, at[p] as i64, partitions[p][at[p]]));
             running[p] = time;
             at[p] += 1;
@@ -264,7 +283,14 @@ mod tests {
         let mut picker = Picker::new(2);
         picker.push(SourceRef::new(0), chunk(0, 0, &[1, 1_000_000, 2]));
         picker.push(SourceRef::new(1), chunk(1, 0, &[3]));
-        let order = drain(&mut picker, &Cut { future: 100, ..Cut::default() }).concat();
+        let order = drain(
+            &mut picker,
+            &Cut {
+                future: 100,
+                ..Cut::default()
+            },
+        )
+        .concat();
         assert_eq!(order, [(0, 0, 1), (0, 1, 1_000_000), (0, 2, 2), (1, 0, 3)]);
     }
 }

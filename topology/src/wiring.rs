@@ -85,7 +85,10 @@ impl Inbox<RawBatch> {
         let mut waiting = self.0.borrow_mut();
         match waiting.back_mut() {
             Some(last) if Arc::ptr_eq(&last.chunk, chunk) => last.picks.extend(picks),
-            _ => waiting.push_back(RawBatch { chunk: chunk.clone(), picks: picks.collect() }),
+            _ => waiting.push_back(RawBatch {
+                chunk: chunk.clone(),
+                picks: picks.collect(),
+            }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use millstream_state::{Timestamp, codec::Codec};
+use millstream_state::{Timestamp, codec::Codec, data::Data};
 
 use super::run::{Driver, Raw};
 use crate::{error::Result, headers};
@@ -14,14 +14,18 @@ pub struct Input<K, V> {
     value: Box<dyn Codec<V>>,
 }
 
-impl<K, V> Input<K, V> {
+impl<K: Data, V: Data> Input<K, V> {
     pub(super) fn new(
         driver: Rc<RefCell<Driver>>,
         topic: &str,
         key: Box<dyn Codec<K>>,
         value: Box<dyn Codec<V>>,
     ) -> Self {
-        Input { raw: RawInput::new(driver, topic), key, value }
+        Input {
+            raw: RawInput::new(driver, topic),
+            key,
+            value,
+        }
     }
 
     /// Writes a record; it is processed as [`super::Options::batch`] says.
@@ -38,11 +42,12 @@ impl<K, V> Input<K, V> {
         headers: &[(&str, Option<&[u8]>)],
     ) -> Result<()> {
         let (key, value) = (bytes(&*self.key, key), bytes(&*self.value, value));
-        self.raw.pipe_with_headers(key.as_deref(), value.as_deref(), timestamp, headers)
+        self.raw
+            .pipe_with_headers(key.as_deref(), value.as_deref(), timestamp, headers)
     }
 }
 
-fn bytes<T>(codec: &dyn Codec<T>, value: &T) -> Option<Vec<u8>> {
+fn bytes<T: Data>(codec: &dyn Codec<T>, value: &T) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     codec.encode(value, &mut out);
     (!codec.is_null(value)).then_some(out)
@@ -56,7 +61,10 @@ pub struct RawInput {
 
 impl RawInput {
     pub(super) fn new(driver: Rc<RefCell<Driver>>, topic: &str) -> Self {
-        RawInput { driver, topic: topic.to_owned() }
+        RawInput {
+            driver,
+            topic: topic.to_owned(),
+        }
     }
 
     /// Writes a record; `None` is null.
@@ -77,6 +85,14 @@ impl RawInput {
             headers::append(&[], headers, &mut block);
         }
         let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
-        self.driver.borrow_mut().pipe(&self.topic, Raw { key, value, timestamp, headers: block })
+        self.driver.borrow_mut().pipe(
+            &self.topic,
+            Raw {
+                key,
+                value,
+                timestamp,
+                headers: block,
+            },
+        )
     }
 }

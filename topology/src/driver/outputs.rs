@@ -5,6 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 use millstream_state::{
     Timestamp,
     codec::{Codec, DecodeError, Raw},
+    data::Data,
 };
 
 use super::run::Driver;
@@ -32,20 +33,28 @@ pub struct Output<K, V> {
     next: std::cell::Cell<usize>,
 }
 
-impl<K, V> Output<K, V> {
+impl<K: Data, V: Data> Output<K, V> {
     pub(super) fn new(
         driver: Rc<RefCell<Driver>>,
         topic: &str,
         key: Box<dyn Codec<K>>,
         value: Box<dyn Codec<V>>,
     ) -> Self {
-        Output { driver, topic: topic.to_owned(), key, value, next: std::cell::Cell::new(0) }
+        Output {
+            driver,
+            topic: topic.to_owned(),
+            key,
+            value,
+            next: std::cell::Cell::new(0),
+        }
     }
 
     /// The next record, `None` when there is none.
     pub fn read(&self) -> Result<Option<Record<K, V>>, DecodeError> {
         let driver = self.driver.borrow();
-        let Some(raw) = driver.topic(&self.topic).get(self.next.get()) else { return Ok(None) };
+        let Some(raw) = driver.topic(&self.topic).get(self.next.get()) else {
+            return Ok(None);
+        };
         self.next.set(self.next.get() + 1);
         let headers = Headers::new(&raw.headers)
             .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)))
@@ -61,7 +70,10 @@ impl<K, V> Output<K, V> {
     /// All records not read yet, as key, value and timestamp.
     pub fn read_all(&self) -> Result<Vec<(K, V, Timestamp)>, DecodeError> {
         let mut all = Vec::new();
-        while let Some(Record { key, value, timestamp, .. }) = self.read()? {
+        while let Some(Record {
+            key, value, timestamp, ..
+        }) = self.read()?
+        {
             all.push((key, value, timestamp));
         }
         Ok(all)
@@ -69,7 +81,11 @@ impl<K, V> Output<K, V> {
 
     /// Number of records not read yet.
     pub fn len(&self) -> usize {
-        self.driver.borrow().topic(&self.topic).len().saturating_sub(self.next.get())
+        self.driver
+            .borrow()
+            .topic(&self.topic)
+            .len()
+            .saturating_sub(self.next.get())
     }
 
     /// Whether everything was read.
@@ -78,6 +94,6 @@ impl<K, V> Output<K, V> {
     }
 }
 
-fn decode<T>(codec: &dyn Codec<T>, bytes: Option<&[u8]>) -> Result<T, DecodeError> {
+fn decode<T: Data>(codec: &dyn Codec<T>, bytes: Option<&[u8]>) -> Result<T, DecodeError> {
     bytes.map_or_else(|| codec.decode_null(), |bytes| codec.decode(Raw::plain(bytes)))
 }

@@ -57,7 +57,10 @@ impl Driver {
         let mut readers: BTreeMap<String, Vec<(usize, SourceRef)>> = BTreeMap::new();
         for (at, sub) in plan.subtopologies().iter().enumerate() {
             for (place, source) in sub.sources.iter().enumerate() {
-                readers.entry(source.topic.clone()).or_default().push((at, SourceRef::new(place)));
+                readers
+                    .entry(source.topic.clone())
+                    .or_default()
+                    .push((at, SourceRef::new(place)));
             }
         }
         let mut driver = Driver {
@@ -72,16 +75,30 @@ impl Driver {
             piped: 0,
             since_commit: 0,
         };
-        let engines = driver.plan.subtopologies().iter().map(|_| MemoryEngine::new()).collect();
+        let engines = driver
+            .plan
+            .subtopologies()
+            .iter()
+            .map(|_| MemoryEngine::new())
+            .collect();
         driver.running = driver.start(engines)?;
         Ok(driver)
     }
 
     fn start(&self, engines: Vec<MemoryEngine>) -> Result<Vec<Running>> {
         let start = |(sub, engine): (&crate::plan::Subtopology, MemoryEngine)| {
-            let id = TaskId { subtopology: sub.id, partition: 0 };
+            let id = TaskId {
+                subtopology: sub.id,
+                partition: 0,
+            };
             let task = self.plan.task(id, Box::new(engine.clone()), &self.options.config)?;
-            Ok(Running { id, task, picker: Picker::new(sub.sources.len()), engine, notes: Vec::new() })
+            Ok(Running {
+                id,
+                task,
+                picker: Picker::new(sub.sources.len()),
+                engine,
+                notes: Vec::new(),
+            })
         };
         self.plan.subtopologies().iter().zip(engines).map(start).collect()
     }
@@ -101,7 +118,11 @@ impl Driver {
         }
         self.since_commit += std::mem::take(&mut self.piped);
         self.run()?;
-        if self.since_commit >= self.options.commit_every { self.commit() } else { Ok(()) }
+        if self.since_commit >= self.options.commit_every {
+            self.commit()
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands topics to their readers and runs them until nothing is left.
@@ -122,8 +143,16 @@ impl Driver {
         let mut all = 0;
         loop {
             let Running { task, picker, .. } = &mut self.running[at];
-            let future = self.options.config.future.map_or(Timestamp::MAX, |guard| guard.limit(self.now));
-            let cut = Cut { timer: task.next_stream_timer(), future, ..Cut::default() };
+            let future = self
+                .options
+                .config
+                .future
+                .map_or(Timestamp::MAX, |guard| guard.limit(self.now));
+            let cut = Cut {
+                timer: task.next_stream_timer(),
+                future,
+                ..Cut::default()
+            };
             let fed = picker.feed(task, &cut);
             if fed == 0 {
                 return Ok(all);
@@ -137,9 +166,13 @@ impl Driver {
     /// New records of every topic that is read, as one chunk for each of its readers.
     fn hand_over(&mut self) {
         for (topic, readers) in &self.readers {
-            let Some(records) = self.topics.get(topic) else { continue };
+            let Some(records) = self.topics.get(topic) else {
+                continue;
+            };
             let handed = self.handed.entry(topic.clone()).or_default();
-            let Some(new) = records.get(*handed..).filter(|new| !new.is_empty()) else { continue };
+            let Some(new) = records.get(*handed..).filter(|new| !new.is_empty()) else {
+                continue;
+            };
             let chunk = chunk(topic, *handed as i64, new);
             *handed = records.len();
             for (at, source) in readers {
@@ -230,9 +263,16 @@ impl Driver {
             };
             let positions: Vec<(String, i64)> = specs.map(position).collect();
             *notes = sealed.notes.clone();
-            task.apply(sealed, &positions).map_err(|source| TaskError::State { node: format!("task {id}"), source })?;
+            task.apply(sealed, &positions).map_err(|source| TaskError::State {
+                node: format!("task {id}"),
+                source,
+            })?;
         }
-        self.committed = self.topics.iter().map(|(topic, records)| (topic.clone(), records.len())).collect();
+        self.committed = self
+            .topics
+            .iter()
+            .map(|(topic, records)| (topic.clone(), records.len()))
+            .collect();
         Ok(())
     }
 
@@ -268,8 +308,14 @@ impl Driver {
         let Running { id, task, .. } = &mut self.running[at];
         let names: Vec<String> = task.stores().specs().map(|s| s.name.clone()).collect();
         for name in names {
-            let records = self.topics.get(&self.plan.changelog(&name)).map_or(&[][..], Vec::as_slice);
-            restore(task, &name, records).map_err(|source| TaskError::State { node: format!("task {id}"), source })?;
+            let records = self
+                .topics
+                .get(&self.plan.changelog(&name))
+                .map_or(&[][..], Vec::as_slice);
+            restore(task, &name, records).map_err(|source| TaskError::State {
+                node: format!("task {id}"),
+                source,
+            })?;
         }
         Ok(())
     }
@@ -277,10 +323,17 @@ impl Driver {
     /// The engine and family of a store.
     pub fn store(&self, name: &str) -> Option<(&dyn Engine, Family)> {
         let family = |r: &Running| {
-            let at = self.plan.families(r.id.subtopology).iter().skip(1).position(|f| f == name)?;
+            let at = self
+                .plan
+                .families(r.id.subtopology)
+                .iter()
+                .skip(1)
+                .position(|f| f == name)?;
             Some(Family(at as u16 + 1))
         };
-        self.running.iter().find_map(|r| Some((&r.engine as &dyn Engine, family(r)?)))
+        self.running
+            .iter()
+            .find_map(|r| Some((&r.engine as &dyn Engine, family(r)?)))
     }
 
     pub fn topic(&self, name: &str) -> &[Raw] {
@@ -306,7 +359,9 @@ impl Driver {
 
 fn restore(task: &mut Task, store: &str, records: &[Raw]) -> Result<(), StateError> {
     let stores = task.stores();
-    let Some(index) = stores.index_of(store) else { return Ok(()) };
+    let Some(index) = stores.index_of(store) else {
+        return Ok(());
+    };
     let mut restorer = stores.restore(index)?;
     for (offset, record) in records.iter().enumerate() {
         let key = record.key.as_deref().unwrap_or_default();
@@ -322,7 +377,10 @@ fn chunk(topic: &str, first: i64, records: &[Raw]) -> Arc<Chunk> {
         let Some(bytes) = bytes else { return Span::NULL };
         let start = buffer.len() as u32;
         buffer.extend_from_slice(bytes);
-        Span { start, len: bytes.len() as u32 }
+        Span {
+            start,
+            len: bytes.len() as u32,
+        }
     };
     let raw = |(i, record): (usize, &Raw)| RawRecord {
         offset: first + i as i64,
