@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use millstream_state::HeapBytes;
+use crate::record::Data;
 
 /// Folds the values of a key (or of a key and window) into one result.
 ///
@@ -10,12 +10,10 @@ use millstream_state::HeapBytes;
 /// overlap; one that cannot is kept per window, with one update for each window a record belongs to.
 ///
 /// ```
-/// use millstream_state::HeapBytes;
 /// use millstream_topology::aggregate::{Aggregate, Merge};
 ///
 /// #[derive(Clone, Default)]
 /// struct Delay { flights: u64, worst: Option<i32> }
-/// impl HeapBytes for Delay {}
 ///
 /// struct Delays;
 /// impl<K> Aggregate<K, i32> for Delays {
@@ -33,8 +31,8 @@ use millstream_state::HeapBytes;
 /// }
 /// ```
 pub trait Aggregate<K, V>: Send + Sync + 'static {
-    /// The partial result, and what is emitted. [`HeapBytes`] tells the memory budget what it keeps on the heap.
-    type Acc: Clone + Send + HeapBytes + 'static;
+    /// The partial result, and what is emitted.
+    type Acc: Data;
 
     /// The result before the first value.
     fn init(&self) -> Self::Acc;
@@ -113,18 +111,28 @@ impl<A, I, F> Fold<A, I, F> {
         I: Fn() -> A,
         F: Fn(&mut A, &K, &V),
     {
-        Fold { init, add, merge: NoMerge, acc: PhantomData }
+        Fold {
+            init,
+            add,
+            merge: NoMerge,
+            acc: PhantomData,
+        }
     }
 
     /// Adds a merge of two partial results; see [`Aggregate::merge`] for what it must hold to.
     pub fn merging<M: Fn(&mut A, &A)>(self, merge: M) -> Fold<A, I, F, Merging<M>> {
-        Fold { init: self.init, add: self.add, merge: Merging(merge), acc: PhantomData }
+        Fold {
+            init: self.init,
+            add: self.add,
+            merge: Merging(merge),
+            acc: PhantomData,
+        }
     }
 }
 
 impl<K, V, A, I, F, M> Aggregate<K, V> for Fold<A, I, F, M>
 where
-    A: Clone + Send + HeapBytes + 'static,
+    A: Data,
     I: Fn() -> A + Send + Sync + 'static,
     F: Fn(&mut A, &K, &V) + Send + Sync + 'static,
     M: MergeWith<A>,

@@ -13,11 +13,13 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
 pub mod builder;
 pub mod codecs;
 pub mod driver;
 pub mod error;
 pub mod graph;
+pub mod grouped;
 pub mod headers;
 pub mod node;
 pub mod operators;
@@ -28,17 +30,25 @@ pub mod plan;
 pub mod policy;
 pub mod record;
 pub mod stream;
+pub mod table;
 pub mod task;
+pub mod windowed;
+pub mod windows;
 pub mod wiring;
 
+pub use aggregate::{Aggregate, Merge};
 pub use builder::StreamBuilder;
 pub use driver::TestDriver;
 pub use error::TaskError;
+pub use grouped::GroupedStream;
 pub use node::{Clock, Ctx, Node, Timer};
 pub use outbox::{OutRecord, Outbox, TopicRef};
 pub use plan::{Plan, Subtopology, TopologyErrors};
 pub use policy::{Doors, FutureAction, FutureGuard, Policy, Reason};
 pub use record::{Batch, Chunk, Data, Origin, RawRecord, Row, Span};
 pub use stream::{RawStream, Stream};
+pub use table::Table;
 pub use task::{SealedTask, SourceRef, Task, TaskConfig, TaskId};
+pub use windowed::{EmitStrategy, WindowedKey, WindowedStream, WindowedTable};
+pub use windows::{TimeWindows, Window, Windowed};
 pub use wiring::{Edge, Wiring};

@@ -61,17 +61,27 @@ impl TimeWindows {
     /// Tumbling windows of this size, without grace: a record that comes after its window closed is late.
     pub fn of_size(size: Duration) -> Self {
         let size = millis(size);
-        TimeWindows { size, advance: size, grace: 0 }
+        TimeWindows {
+            size,
+            advance: size,
+            grace: 0,
+        }
     }
 
     /// Makes them hop: a window starts every `advance` (at most the size), so that windows overlap.
     pub fn advance_by(self, advance: Duration) -> Self {
-        TimeWindows { advance: millis(advance), ..self }
+        TimeWindows {
+            advance: millis(advance),
+            ..self
+        }
     }
 
     /// How long after its end, in stream time, a window still takes records.
     pub fn grace(self, grace: Duration) -> Self {
-        TimeWindows { grace: millis(grace), ..self }
+        TimeWindows {
+            grace: millis(grace),
+            ..self
+        }
     }
 
     /// The length of a window in milliseconds.
@@ -90,29 +100,41 @@ impl TimeWindows {
     }
 
     /// What is wrong with the definition, each with the mend. Empty when all is well; the other methods rely on that.
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<(String, &'static str)> {
         let mut problems = Vec::new();
         if self.size < 1 {
-            problems.push("the window size is below one millisecond: give a longer size".into());
-        }
-        if self.advance < 1 {
-            problems.push("the window advance is below one millisecond: give a longer advance".into());
-        }
-        if self.advance > self.size {
-            problems.push(format!(
-                "the window advance ({} ms) is longer than the size ({} ms), which would leave gaps: give an advance of at most the size",
-                self.advance, self.size
+            problems.push((
+                "the window size is below one millisecond".to_owned(),
+                "give a longer size",
             ));
         }
+        if self.advance < 1 {
+            problems.push((
+                "the window advance is below one millisecond".to_owned(),
+                "give a longer advance",
+            ));
+        }
+        if self.advance > self.size {
+            let (advance, size) = (self.advance, self.size);
+            let what =
+                format!("the window advance ({advance} ms) is longer than the size ({size} ms), which leaves gaps");
+            problems.push((what, "give an advance of at most the size"));
+        }
         if self.size.saturating_add(self.grace) > LONGEST {
-            problems.push("size and grace together are longer than 100 years: give shorter ones".into());
+            problems.push((
+                "window size and grace are more than 100 years".to_owned(),
+                "give shorter ones",
+            ));
         }
         problems
     }
 
     /// The window that starts at `start`.
     pub fn window(&self, start: Timestamp) -> Window {
-        Window { start, end: start + self.size }
+        Window {
+            start,
+            end: start + self.size,
+        }
     }
 
     /// Start of the earliest window that `ts` belongs to. No window starts before the epoch.
@@ -138,7 +160,11 @@ impl TimeWindows {
     pub fn first_open(&self, stream_time: Timestamp) -> Timestamp {
         // Window w is closed when w <= closed.
         let closed = stream_time.saturating_sub(self.grace).saturating_sub(self.size);
-        if closed < 0 { 0 } else { closed / self.advance * self.advance + self.advance }
+        if closed < 0 {
+            0
+        } else {
+            closed / self.advance * self.advance + self.advance
+        }
     }
 
     /// Stream time at which the window that starts at `start` closes.
@@ -154,7 +180,7 @@ impl TimeWindows {
 
     /// How long state must be kept: a row older than stream time by more belongs to no open window.
     pub fn retention_ms(&self) -> i64 {
-        self.size + self.grace
+        self.size.saturating_add(self.grace)
     }
 }
 

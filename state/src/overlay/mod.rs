@@ -363,6 +363,11 @@ impl<S: Schema> Overlay<S> {
             .map(|(at, _)| Slot(at as u32))
     }
 
+    /// Whether every live row with a sub not below this is in memory, whatever its key.
+    pub fn is_complete_since(&self, sub: &S::Sub) -> bool {
+        self.complete_since.is_some_and(|since| since <= *sub)
+    }
+
     /// Keys in memory.
     pub fn len(&self) -> usize {
         self.index.len()

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use millstream_state::{Key, overlay::Slot, schema::Stamped};
+use millstream_state::{data::Key, overlay::Slot, schema::Stamped};
 
 use super::nulls::NullValues;
 use super::table::TableRows;
@@ -35,7 +35,8 @@ impl<K: Key, V: Data, A: Data> Node for AggregateByKey<K, V, A> {
         while let Some(mut batch) = self.input.take() {
             self.null_keys.drop_keys_from(&mut batch, Reason::UnusableKey, cx);
             self.null_values.drop_from(&mut batch, Reason::UnusableValue, cx);
-            self.rows.resolve(cx, batch.rows.iter().map(|row| &row.key), &mut self.slots)?;
+            self.rows
+                .resolve(cx, batch.rows.iter().map(|row| &row.key), &mut self.slots)?;
             let folding = &*self.folding;
             self.rows.change(cx.round(), |table| {
                 for (row, &slot) in batch.rows.into_iter().zip(&self.slots) {

@@ -53,7 +53,9 @@ impl<K: Data, V: Data> LateRecords<K, V> {
         let missed = (from..to).step_by(windows.advance_ms() as usize);
         cx.drop_rows(Reason::Late, missed.clone().count() as u64);
         let Some((topic, codecs)) = &self.to else { return };
-        let own = origin.find(row.at()).map_or(&[][..], |(chunk, record)| chunk.header_block(record));
+        let own = origin
+            .find(row.at())
+            .map_or(&[][..], |(chunk, record)| chunk.header_block(record));
         let lateness = (stream_time - row.timestamp).to_string();
         let stream_time = stream_time.to_string();
         let mut block = Vec::new();
@@ -77,7 +79,7 @@ impl<K: Data, V: Data> LateRecords<K, V> {
     }
 }
 
-fn put<T>(codec: &dyn millstream_state::codec::Codec<T>, value: &T, out: &mut Vec<u8>) -> bool {
+fn put<T: 'static>(codec: &dyn millstream_state::codec::Codec<T>, value: &T, out: &mut Vec<u8>) -> bool {
     if codec.is_null(value) {
         return false;
     }

@@ -13,3 +13,10 @@ pub(crate) mod select_key;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub mod split;
+
+pub(crate) mod aggregate;
+pub mod late;
+pub(crate) mod nulls;
+pub mod stream_table_join;
+pub(crate) mod table;
+pub(crate) mod window_aggregate;

@@ -9,7 +9,13 @@ use crate::{node::Ctx, policy::Reason, record::Batch};
 /// Tells null values by their codec. Types that have no null cost nothing.
 pub(crate) struct NullValues<T>(Option<Arc<dyn Codec<T>>>);
 
-impl<T> NullValues<T> {
+impl<T> Clone for NullValues<T> {
+    fn clone(&self) -> Self {
+        NullValues(self.0.clone())
+    }
+}
+
+impl<T: 'static> NullValues<T> {
     pub fn of(codec: &Arc<dyn Codec<T>>) -> Self {
         // A codec that cannot read a null has no null to write.
         NullValues(codec.decode_null().is_ok().then(|| codec.clone()))

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use millstream_state::{Key, overlay::Slot};
+use millstream_state::{data::Key, overlay::Slot};
 
 use super::nulls::NullValues;
 use super::table::TableRows;
@@ -67,7 +67,11 @@ impl<S: JoinKey<K>, K: Key, V: Data, T: Data, W: Data> Node for StreamTableJoin<
     fn run(&mut self, cx: &mut Ctx<'_>) -> Result<()> {
         while let Some(mut batch) = self.input.take() {
             self.drop_nulls(&mut batch, cx);
-            self.table.resolve(cx, batch.rows.iter().filter_map(|row| row.key.join_key()), &mut self.slots)?;
+            self.table.resolve(
+                cx,
+                batch.rows.iter().filter_map(|row| row.key.join_key()),
+                &mut self.slots,
+            )?;
             let table = self.table.look(cx.round());
             let mut slots = self.slots.iter();
             let mut rows = Vec::with_capacity(batch.rows.len());
@@ -81,11 +85,20 @@ impl<S: JoinKey<K>, K: Key, V: Data, T: Data, W: Data> Node for StreamTableJoin<
                 }
                 if let Some(value) = (self.joiner)(&row.key, row.value, found) {
                     let (timestamp, offset, seq) = (row.timestamp, row.offset, row.seq);
-                    rows.push(crate::record::Row { key: row.key, value, timestamp, offset, seq });
+                    rows.push(crate::record::Row {
+                        key: row.key,
+                        value,
+                        timestamp,
+                        offset,
+                        seq,
+                    });
                 }
             }
             if !rows.is_empty() {
-                self.output.send(Batch { origin: batch.origin, rows });
+                self.output.send(Batch {
+                    origin: batch.origin,
+                    rows,
+                });
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 use millstream_state::{
-    Key, Timestamp,
+    Timestamp,
+    data::Key,
     overlay::{Overlay, Slot},
     schema::{KeyValue, Stamped},
 };
@@ -34,7 +35,10 @@ pub(crate) struct Change {
 
 impl Default for Change {
     fn default() -> Self {
-        Change { timestamp: Timestamp::MIN, pending: false }
+        Change {
+            timestamp: Timestamp::MIN,
+            pending: false,
+        }
     }
 }
 
@@ -65,8 +69,16 @@ struct Replaced<V> {
 impl<K: Key, V: Data> TableRows<K, V> {
     pub fn new(store: TableStore<K, V>) -> Rc<Self> {
         let newest = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(11));
-        let undo = RefCell::new(Undo { round: 0, newest, replaced: Vec::new() });
-        Rc::new(TableRows { store, undo, looked_up: Cell::new(false) })
+        let undo = RefCell::new(Undo {
+            round: 0,
+            newest,
+            replaced: Vec::new(),
+        });
+        Rc::new(TableRows {
+            store,
+            undo,
+            looked_up: Cell::new(false),
+        })
     }
 
     /// Says that somebody looks rows up, so that changes are remembered.
@@ -75,12 +87,7 @@ impl<K: Key, V: Data> TableRows<K, V> {
     }
 
     /// The places of these keys, loaded; one for each key, in order.
-    pub fn resolve<'k>(
-        &self,
-        cx: &Ctx<'_>,
-        keys: impl Iterator<Item = &'k K>,
-        slots: &mut Vec<Slot>,
-    ) -> Result<()> {
+    pub fn resolve<'k>(&self, cx: &Ctx<'_>, keys: impl Iterator<Item = &'k K>, slots: &mut Vec<Slot>) -> Result<()> {
         let mut store = self.store.borrow_mut();
         slots.clear();
         slots.extend(keys.map(|key| store.slot_of(key)));
@@ -96,14 +103,20 @@ impl<K: Key, V: Data> TableRows<K, V> {
             undo.replaced.clear();
         }
         let undo = self.looked_up.get().then_some(&mut *undo);
-        with(&mut Changing { store: &mut self.store.borrow_mut(), undo });
+        with(&mut Changing {
+            store: &mut self.store.borrow_mut(),
+            undo,
+        });
     }
 
     /// Looks rows up as of a row of this round.
     pub fn look(&self, round: u64) -> Look<'_, K, V> {
         let undo = self.undo.borrow();
         let unchanged = undo.round != round || undo.replaced.is_empty();
-        Look { store: self.store.borrow(), undo: (!unchanged).then_some(undo) }
+        Look {
+            store: self.store.borrow(),
+            undo: (!unchanged).then_some(undo),
+        }
     }
 
     /// Tells the readers of the table's changes: one row for each key that changed since the last time.
@@ -115,7 +128,10 @@ impl<K: Key, V: Data> TableRows<K, V> {
         let mut rows = Vec::with_capacity(store.dirty().len());
         for at in 0..store.dirty().len() {
             let slot = store.dirty()[at];
-            let Some(change) = store.marks(slot).find_map(|(_, change)| change.pending.then_some(change)) else {
+            let Some(change) = store
+                .marks(slot)
+                .find_map(|(_, change)| change.pending.then_some(change))
+            else {
                 continue;
             };
             change.pending = false;
@@ -123,7 +139,11 @@ impl<K: Key, V: Data> TableRows<K, V> {
             let value = store.get(slot, &());
             // A live value knows the greatest timestamp in it; a deletion has only the change's own.
             let timestamp = value.map_or(timestamp, |v| v.timestamp);
-            rows.push(Row::from_state(store.key(slot).clone(), value.map(|v| v.value.clone()), timestamp));
+            rows.push(Row::from_state(
+                store.key(slot).clone(),
+                value.map(|v| v.value.clone()),
+                timestamp,
+            ));
         }
         if !rows.is_empty() {
             output.send(Batch::from_state(rows));
@@ -143,7 +163,10 @@ impl<K: Key, V: Data> Changing<'_, K, V> {
     pub fn put(&mut self, slot: Slot, seq: u32, timestamp: Timestamp, value: Option<V>) {
         let new = value.map(|v| Stamped::new(timestamp, v));
         let old = self.store.upsert(slot, (), |row, change| {
-            *change = Change { timestamp, pending: true };
+            *change = Change {
+                timestamp,
+                pending: true,
+            };
             std::mem::replace(row, new)
         });
         self.remember(slot, seq, old);
@@ -155,7 +178,10 @@ impl<K: Key, V: Data> Changing<'_, K, V> {
         let looked_up = self.undo.is_some();
         let old = self.store.upsert(slot, (), |row, change| {
             let old = if looked_up { row.clone() } else { None };
-            *change = Change { timestamp, pending: true };
+            *change = Change {
+                timestamp,
+                pending: true,
+            };
             f(row);
             old
         });
@@ -222,7 +248,11 @@ impl<K: Key, V: Data> Node for TableSource<K, V> {
             let arrived = batch.rows.len();
             batch.rows.retain(|row| row.key.is_some());
             cx.drop_rows(Reason::NullKey, (arrived - batch.rows.len()) as u64);
-            self.rows.resolve(cx, batch.rows.iter().filter_map(|row| row.key.as_ref()), &mut self.slots)?;
+            self.rows.resolve(
+                cx,
+                batch.rows.iter().filter_map(|row| row.key.as_ref()),
+                &mut self.slots,
+            )?;
             self.rows.change(cx.round(), |table| {
                 for (row, &slot) in batch.rows.into_iter().zip(&self.slots) {
                     table.put(slot, row.seq, row.timestamp, row.value);

@@ -25,7 +25,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_state::{
-    Key, StateError, Timestamp,
+    StateError, Timestamp,
+    data::Key,
     overlay::{Overlay, Slot},
     schema::{Slices, Stamped},
 };
@@ -105,7 +106,11 @@ struct Time {
 impl Time {
     fn start(windows: &TimeWindows) -> Self {
         let stream_time = Timestamp::MIN;
-        Time { stream_time, closed: 0, open: windows.first_open(stream_time) }
+        Time {
+            stream_time,
+            closed: 0,
+            open: windows.first_open(stream_time),
+        }
     }
 
     #[inline]
@@ -148,6 +153,10 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
                 self.close(self.time.open, seq, &mut store, &mut closed, cx)?;
             }
         }
+        if self.parts.emit == EmitStrategy::OnWindowClose {
+            // Nothing is left to emit before the first open window.
+            self.time.closed = self.time.open;
+        }
         self.slots = slots;
         self.send(closed);
         Ok(())
@@ -171,7 +180,9 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         let from = place.first.max(self.time.open);
         if from > place.first {
             let missed = (place.first, from.min(place.last + self.parts.windows.advance_ms()));
-            self.parts.late.write(&row, missed, self.time.stream_time, &self.parts.windows, origin, cx);
+            self.parts
+                .late
+                .write(&row, missed, self.time.stream_time, &self.parts.windows, origin, cx);
             if from <= place.last && self.parts.emit == EmitStrategy::OnUpdate {
                 self.freeze(slot, from, store);
             }
@@ -217,7 +228,7 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
             }
         });
         if is_new && self.parts.emit == EmitStrategy::OnWindowClose {
-            self.due.added(store.cells(slot), slot, sub, from, self.time.closed);
+            self.due.added(store.cells(slot), slot, sub, from, self.time.open);
         }
     }
 
@@ -284,8 +295,14 @@ impl<K: Key, V: Data, A: Data> Node for WindowAggregate<K, V, A> {
                 note.len()
             ))
         })?;
+        // Notes come from the engine and from the commit's metadata; time never goes back.
+        let (stream_time, closed) = (stream_time.max(self.time.stream_time), closed.max(self.time.closed));
         let open = self.parts.windows.first_open(stream_time).max(closed);
-        self.time = Time { stream_time, closed, open };
+        self.time = Time {
+            stream_time,
+            closed,
+            open,
+        };
         self.due = Due::unknown();
         Ok(())
     }
@@ -294,7 +311,9 @@ impl<K: Key, V: Data, A: Data> Node for WindowAggregate<K, V, A> {
 const NOTE_FORMAT: u8 = 1;
 
 fn read_note(note: &[u8]) -> Option<(Timestamp, Timestamp)> {
-    let (&NOTE_FORMAT, rest) = note.split_first()? else { return None };
+    let (&NOTE_FORMAT, rest) = note.split_first()? else {
+        return None;
+    };
     let (stream_time, rest) = rest.split_first_chunk::<8>()?;
     let closed: [u8; 8] = rest.try_into().ok()?;
     Some((Timestamp::from_be_bytes(*stream_time), Timestamp::from_be_bytes(closed)))

@@ -7,8 +7,11 @@ fn ms(n: i64) -> Duration {
 }
 
 fn any_windows() -> impl Strategy<Value = TimeWindows> {
-    (1i64..40, 1i64..40, 0i64..60)
-        .prop_map(|(a, b, grace)| TimeWindows::of_size(ms(a.max(b))).advance_by(ms(a.min(b))).grace(ms(grace)))
+    (1i64..40, 1i64..40, 0i64..60).prop_map(|(a, b, grace)| {
+        TimeWindows::of_size(ms(a.max(b)))
+            .advance_by(ms(a.min(b)))
+            .grace(ms(grace))
+    })
 }
 
 proptest! {

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use millstream_state::{
-    Key, Timestamp,
+    Timestamp,
+    data::Key,
     overlay::{Cell, Overlay, Slot},
     schema::{Schema, Slices, Stamped},
 };
@@ -36,7 +37,12 @@ pub(super) struct Due {
 impl Due {
     /// Nothing is known: after a restart.
     pub fn unknown() -> Self {
-        Due { keys: BTreeMap::new(), first: Timestamp::MAX, known: false, evicted: 0 }
+        Due {
+            keys: BTreeMap::new(),
+            first: Timestamp::MAX,
+            known: false,
+            evicted: 0,
+        }
     }
 
     /// A start before which no window needs to be closed; not before `closed`.
@@ -45,16 +51,17 @@ impl Due {
         if self.known { self.first } else { closed }
     }
 
-    /// A key got its first record in a slice.
+    /// A key got its first record in a slice, one that counts for `window` first. A key that has records of an open window
+    /// already waits, or is about to be moved there by the close at hand.
     pub fn added<S: Schema<Sub = Timestamp>>(
         &mut self,
         cells: &[Cell<S>],
         slot: Slot,
         sub: Timestamp,
         window: Timestamp,
-        closed: Timestamp,
+        open: Timestamp,
     ) {
-        let first_live = cells.iter().find(|cell| cell.sub >= closed);
+        let first_live = cells.iter().find(|cell| cell.sub >= open);
         if first_live.is_some_and(|cell| cell.sub == sub) {
             self.put(window, slot);
         }
@@ -106,7 +113,11 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
             self.emit_window(window, &slots, seq, store, rows);
         }
         self.time.closed = end;
-        self.due.first = self.due.keys.first_key_value().map_or(Timestamp::MAX, |(window, _)| *window);
+        self.due.first = self
+            .due
+            .keys
+            .first_key_value()
+            .map_or(Timestamp::MAX, |(window, _)| *window);
         Ok(())
     }
 
@@ -120,7 +131,7 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         self.learn(None, store, cx)?;
         while let Some((window, slots)) = self.due.take(Timestamp::MAX) {
             self.emit_window(window, &slots, Row::<K, V>::AFTER_ALL, store, rows);
-            self.time.closed = window + self.parts.windows.advance_ms();
+            self.time.closed = self.time.closed.max(window + self.parts.windows.advance_ms());
         }
         self.time.open = self.time.open.max(self.time.closed);
         self.due.first = Timestamp::MAX;
@@ -140,7 +151,9 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         if self.due.known && self.due.evicted == evicted {
             return Ok(());
         }
-        store.load_range(cx.engine(), closed, end).map_err(|e| cx.state_error(e))?;
+        store
+            .load_range(cx.engine(), closed, end)
+            .map_err(|e| cx.state_error(e))?;
         self.due.rebuild(store, &self.layout, closed);
         self.due.known = store.is_complete_since(&closed);
         self.due.evicted = evicted;
@@ -170,9 +183,18 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         }
         results.sort_unstable_by(|a, b| bytes.get(a.0..a.1).cmp(&bytes.get(b.0..b.1)));
         for (_, _, slot, result) in results {
-            let key = Windowed { key: store.key(slot).clone(), window: self.parts.windows.window(window) };
+            let key = Windowed {
+                key: store.key(slot).clone(),
+                window: self.parts.windows.window(window),
+            };
             // Made by the row at hand, and as late in the round as that row.
-            rows.push(Row { key, value: result.value, timestamp: result.timestamp, offset: -1, seq });
+            rows.push(Row {
+                key,
+                value: result.value,
+                timestamp: result.timestamp,
+                offset: -1,
+                seq,
+            });
         }
     }
 }

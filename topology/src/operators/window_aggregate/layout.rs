@@ -1,8 +1,9 @@
 //! How windows lie in the store: by slices or one by one, where a record goes, and how a window is composed.
 
 use millstream_state::{
-    Key, Timestamp,
-    overlay::{Cell, Slot},
+    Timestamp,
+    data::Key,
+    overlay::Cell,
     schema::{Slices, Stamped},
 };
 
@@ -39,8 +40,18 @@ impl Layout {
         let slice = windows.slice_ms();
         let reach = if sliced { windows.size_ms() } else { 1 };
         // No timestamp lies in this one.
-        let latest = Place { slice: Timestamp::MIN, first: 0, last: 0 };
-        Layout { windows: *windows, slice, reach, sliced, latest }
+        let latest = Place {
+            slice: Timestamp::MIN,
+            first: 0,
+            last: 0,
+        };
+        Layout {
+            windows: *windows,
+            slice,
+            reach,
+            sliced,
+            latest,
+        }
     }
 
     pub fn is_sliced(&self) -> bool {
@@ -93,7 +104,10 @@ impl Layout {
         folding: &dyn Folding<K, V, A>,
     ) -> Option<Stamped<A>> {
         let from = cells.partition_point(|cell| cell.sub < window);
-        let inside = cells.get(from..)?.iter().take_while(|cell| cell.sub < window + self.reach);
+        let inside = cells
+            .get(from..)?
+            .iter()
+            .take_while(|cell| cell.sub < window + self.reach);
         let mut values = inside.filter_map(|cell| cell.value());
         let mut result = values.next()?.clone();
         for value in values {
@@ -116,7 +130,11 @@ impl Layout {
     ) {
         let advance = self.windows.advance_ms();
         let starts = (first..=last).step_by(advance as usize);
-        let slices = if self.sliced { (self.windows.size_ms() / self.slice) as usize } else { 1 };
+        let slices = if self.sliced {
+            (self.windows.size_ms() / self.slice) as usize
+        } else {
+            1
+        };
         if slices < MANY_SLICES || last == first {
             for start in starts {
                 if let Some(result) = self.compose(cells, start, folding) {
@@ -150,7 +168,11 @@ pub(super) struct Scratch<A> {
 
 impl<A> Default for Scratch<A> {
     fn default() -> Self {
-        Scratch { slices: Vec::new(), heads: Vec::new(), tails: Vec::new() }
+        Scratch {
+            slices: Vec::new(),
+            heads: Vec::new(),
+            tails: Vec::new(),
+        }
     }
 }
 

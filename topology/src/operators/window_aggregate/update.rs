@@ -1,7 +1,8 @@
 //! Emit on update: at a commit, every window that changed since the last one, once.
 
 use millstream_state::{
-    Key, Timestamp,
+    Timestamp,
+    data::Key,
     overlay::{Overlay, Slot},
     schema::{Slices, Stamped},
 };
@@ -21,7 +22,11 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
             return;
         }
         let cells = store.cells(slot);
-        let changed = cells.iter().map(|cell| cell.mark().0).min().unwrap_or(ChangedFrom::NOTHING);
+        let changed = cells
+            .iter()
+            .map(|cell| cell.mark().0)
+            .min()
+            .unwrap_or(ChangedFrom::NOTHING);
         if changed >= from {
             return;
         }
@@ -31,9 +36,10 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         for (first, end) in spans.into_iter().filter(|span| span.0 < from) {
             let span = (first, end.min(last));
             let (cells, folding) = (store.cells(slot), &*self.parts.folding);
-            self.layout.compose_all(cells, span, folding, &mut self.scratch, |window, result| {
-                self.staged.insert((slot, window), result);
-            });
+            self.layout
+                .compose_all(cells, span, folding, &mut self.scratch, |window, result| {
+                    self.staged.insert((slot, window), result);
+                });
         }
         for (_, mark) in store.marks(slot) {
             if mark.0 < from {
@@ -43,18 +49,17 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
     }
 
     /// Emits what changed: keys in the order of their first change, windows of a key by start.
-    pub(super) fn emit_changed(
-        &mut self,
-        store: &mut Overlay<Slices<K, A, ChangedFrom>>,
-        rows: &mut Results<K, A>,
-    ) {
+    pub(super) fn emit_changed(&mut self, store: &mut Overlay<Slices<K, A, ChangedFrom>>, rows: &mut Results<K, A>) {
         let mut staged = std::mem::take(&mut self.staged);
         let mut spans = Vec::new();
         for at in 0..store.dirty().len() {
             let slot = store.dirty()[at];
             let key = store.key(slot);
             let mut push = |window: Timestamp, result: Stamped<A>| {
-                let key = Windowed { key: key.clone(), window: self.parts.windows.window(window) };
+                let key = Windowed {
+                    key: key.clone(),
+                    window: self.parts.windows.window(window),
+                };
                 rows.push(Row::from_state(key, result.value, result.timestamp));
             };
             if !staged.is_empty() {
@@ -67,7 +72,8 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
             self.changed_spans(store, slot, &mut spans);
             for &span in &spans {
                 let (cells, folding) = (store.cells(slot), &*self.parts.folding);
-                self.layout.compose_all(cells, span, folding, &mut self.scratch, &mut push);
+                self.layout
+                    .compose_all(cells, span, folding, &mut self.scratch, &mut push);
             }
             if !spans.is_empty() {
                 store.marks(slot).for_each(|(_, mark)| *mark = ChangedFrom::default());
