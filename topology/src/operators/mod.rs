@@ -17,6 +17,7 @@ pub mod split;
 pub(crate) mod aggregate;
 pub mod late;
 pub(crate) mod nulls;
+pub mod process;
 pub mod stream_table_join;
 pub(crate) mod table;
 pub(crate) mod window_aggregate;
