@@ -143,6 +143,12 @@ impl TestDriver {
         self.0.borrow_mut().crash(from)
     }
 
+    /// Has the stores give back about this many bytes of clean rows, as a tight memory budget would; returns how many they
+    /// found. Results must not depend on it.
+    pub fn evict(&self, bytes: usize) -> usize {
+        self.0.borrow_mut().evict(bytes)
+    }
+
     /// What a key-value store holds as of the last commit, in the order of key bytes.
     pub fn key_values<K: Key, V: Data>(
         &self,

@@ -231,6 +231,10 @@ impl Driver {
         self.commit()
     }
 
+    pub fn evict(&mut self, bytes: usize) -> usize {
+        self.running.iter_mut().map(|r| r.task.evict(bytes)).sum()
+    }
+
     pub fn finish(&mut self) -> Result<()> {
         self.each(|task, now| {
             task.finish(now)?;
@@ -297,8 +301,9 @@ impl Driver {
         for (at, notes) in notes.into_iter().enumerate() {
             if from == Restart::FromChangelog {
                 self.restore(at)?;
-                self.running[at].task.restore_notes(&notes)?;
             }
+            // They come with the last commit, so they are at hand whatever became of the engine.
+            self.running[at].task.restore_notes(&notes)?;
             self.running[at].notes = notes;
         }
         Ok(())
