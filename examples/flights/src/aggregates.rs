@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use millstream_state::data::HeapBytes;
 use millstream_state::text::Str;
+use millstream_topology::Window;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{EnrichedFlight, FlightEvent};
@@ -45,18 +47,25 @@ impl Departures {
         self.aircraft.extend(other.aircraft.iter().cloned());
     }
 
-    /// The row of `fleet.rolling` for this airport and window (epoch ms, the end not included).
-    pub fn row(&self, origin: Str, window_start: i64, window_end: i64) -> RollingRow {
+    /// The row of `fleet.rolling` for this airport and window.
+    pub fn row(&self, origin: Str, window: Window) -> RollingRow {
         RollingRow {
             origin,
-            window_start,
-            window_end,
+            window_start: window.start,
+            window_end: window.end,
             flights: self.flights,
             cancelled: self.cancelled,
             mean_dep_delay: (self.departed > 0).then(|| self.delay_sum as f64 / self.departed as f64),
             max_dep_delay: self.delay_max,
             aircraft: self.aircraft.len() as u64,
         }
+    }
+}
+
+impl HeapBytes for Departures {
+    fn heap_bytes(&self) -> usize {
+        // A tree of short texts: what it holds, and about as much again for half-full nodes.
+        self.aircraft.len() * 2 * size_of::<Str>()
     }
 }
 
@@ -72,9 +81,9 @@ impl Service {
     /// Counts one flight.
     pub fn add(&mut self, flight: &EnrichedFlight) {
         self.flights += 1;
-        if !flight.event.cancelled {
+        if !flight.cancelled {
             self.flown += 1;
-            self.distance += u64::from(flight.event.distance);
+            self.distance += u64::from(flight.distance);
         }
     }
 
@@ -85,23 +94,20 @@ impl Service {
         self.distance += other.distance;
     }
 
-    /// The row of `fleet.daily` for this manufacturer and window (epoch ms, the end not included).
-    pub fn row(&self, manufacturer: Str, window_start: i64, window_end: i64) -> DailyRow {
-        let Self {
-            flights,
-            flown,
-            distance,
-        } = *self;
+    /// The row of `fleet.daily` for this manufacturer and window.
+    pub fn row(&self, manufacturer: Str, window: Window) -> DailyRow {
         DailyRow {
             manufacturer,
-            window_start,
-            window_end,
-            flights,
-            flown,
-            distance,
+            window_start: window.start,
+            window_end: window.end,
+            flights: self.flights,
+            flown: self.flown,
+            distance: self.distance,
         }
     }
 }
+
+impl HeapBytes for Service {}
 
 /// A record of `fleet.rolling` and `fleet.rolling_1h_grace`, keyed by origin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

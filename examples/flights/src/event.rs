@@ -57,25 +57,40 @@ pub struct Plane {
 
 /// A flight with what is known of its aircraft: a record of `flights.enriched`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of FlightEvent and Plane")]
 pub struct EnrichedFlight {
-    /// The flight, its fields side by side with the following.
-    #[serde(flatten)]
-    pub event: FlightEvent,
-    /// Who made the aircraft; null for an unknown plane.
+    pub tail: Str,
+    pub carrier: Str,
+    pub flight: u32,
+    pub origin: Str,
+    pub dest: Str,
+    pub scheduled: i64,
+    pub cancelled: bool,
+    pub dep_delay: Option<i32>,
+    pub arr_delay: Option<i32>,
+    pub air_time: Option<i32>,
+    pub distance: u32,
     pub manufacturer: Option<Str>,
-    /// Its model.
     pub model: Option<Str>,
-    /// Its year of manufacture.
     pub year: Option<i32>,
-    /// Its seats.
     pub seats: Option<i32>,
 }
 
 impl EnrichedFlight {
     /// The flight with its plane, or with nulls where the registry does not know it.
-    pub fn new(event: &FlightEvent, plane: Option<&Plane>) -> Self {
+    pub fn new(event: FlightEvent, plane: Option<&Plane>) -> Self {
         Self {
-            event: event.clone(),
+            tail: event.tail,
+            carrier: event.carrier,
+            flight: event.flight,
+            origin: event.origin,
+            dest: event.dest,
+            scheduled: event.scheduled,
+            cancelled: event.cancelled,
+            dep_delay: event.dep_delay,
+            arr_delay: event.arr_delay,
+            air_time: event.air_time,
+            distance: event.distance,
             manufacturer: plane.and_then(|plane| plane.manufacturer.clone()),
             model: plane.and_then(|plane| plane.model.clone()),
             year: plane.and_then(|plane| plane.year),

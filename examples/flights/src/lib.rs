@@ -8,3 +8,4 @@ pub mod aggregates;
 pub mod data;
 pub mod event;
 pub mod parse;
+pub mod topology;
