@@ -149,13 +149,9 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         for (row, &slot) in batch.rows.into_iter().zip(&slots) {
             let seq = row.seq;
             self.row(row, slot, &batch.origin, &mut store, cx);
-            if self.parts.emit == EmitStrategy::OnWindowClose && self.time.open > self.due.next(self.time.closed) {
+            if self.parts.emit == EmitStrategy::OnWindowClose && self.time.open > self.time.closed {
                 self.close(self.time.open, seq, &mut store, &mut closed, cx)?;
             }
-        }
-        if self.parts.emit == EmitStrategy::OnWindowClose {
-            // Nothing is left to emit before the first open window.
-            self.time.closed = self.time.open;
         }
         self.slots = slots;
         self.send(closed);

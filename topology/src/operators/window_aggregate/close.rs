@@ -45,7 +45,7 @@ impl Due {
         }
     }
 
-    /// A start before which no window needs to be closed; not before `closed`.
+    /// A start before which no window has a result.
     #[inline]
     pub fn next(&self, closed: Timestamp) -> Timestamp {
         if self.known { self.first } else { closed }
@@ -107,6 +107,10 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         rows: &mut Results<K, A>,
         cx: &mut Ctx<'_>,
     ) -> Result<()> {
+        if self.due.next(self.time.closed) >= end {
+            self.time.closed = end;
+            return Ok(());
+        }
         let last = end - self.parts.windows.advance_ms();
         self.learn(Some(last + self.layout.reach()), store, cx)?;
         while let Some((window, slots)) = self.due.take(end) {
