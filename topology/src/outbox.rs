@@ -1,4 +1,7 @@
 //! What a task sends: encoded records in the order they were made, in one arena that is reused round after round.
+//!
+//! What one node writes is in the order of its input. Several nodes that write to one topic (two sinks, dead letters of two
+//! sources) write one after the other, round by round.
 
 use std::sync::Arc;
 

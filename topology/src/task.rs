@@ -269,6 +269,10 @@ impl Task {
 
     /// When the next stream-time timer is due: a batch is cut after the record that reaches it.
     pub fn next_stream_timer(&self) -> Option<Timestamp> {
+        if !self.started {
+            // Nodes set their first timers when the first round begins: it must not run past them.
+            return Some(Timestamp::MIN);
+        }
         self.env.stream_timers.first().map(|t| t.0)
     }
 

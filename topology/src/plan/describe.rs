@@ -10,23 +10,29 @@ pub(super) fn describe(nodes: &[LogicalNode], subtopologies: &[Subtopology]) -> 
     for sub in subtopologies {
         out += &format!("  Sub-topology: {}\n", sub.id);
         let members: Vec<&LogicalNode> = sub.nodes.iter().map(|at| &nodes[*at as usize]).collect();
-        for node in in_order(&members) {
-            out += &describe_node(node, &members);
+        let sizes = sizes(&members);
+        for node in in_order(members.iter().copied(), &sizes) {
+            out += &describe_node(node, &members, &sizes);
         }
         out.push('\n');
     }
     out
 }
 
-/// Nodes with more below them come first; equals by name.
-fn in_order<'a>(members: &[&'a LogicalNode]) -> Vec<&'a LogicalNode> {
+/// How many nodes lie below each, counted along every path: Kafka Streams' measure.
+fn sizes(members: &[&LogicalNode]) -> BTreeMap<u32, u64> {
     let mut sizes: BTreeMap<u32, u64> = BTreeMap::new();
     for node in members.iter().rev() {
         let below = successors(node, members).map(|s| sizes.get(&s.id).copied().unwrap_or(0));
         let size = below.fold(1u64, u64::saturating_add);
         sizes.insert(node.id, size);
     }
-    let mut order = members.to_vec();
+    sizes
+}
+
+/// Nodes with more below them come first; equals by name.
+fn in_order<'a>(nodes: impl Iterator<Item = &'a LogicalNode>, sizes: &BTreeMap<u32, u64>) -> Vec<&'a LogicalNode> {
+    let mut order: Vec<&LogicalNode> = nodes.collect();
     order.sort_by_key(|n| (std::cmp::Reverse(sizes.get(&n.id).copied()), &n.name));
     order
 }
@@ -38,15 +44,14 @@ fn successors<'a>(node: &'a LogicalNode, members: &'a [&'a LogicalNode]) -> impl
         .filter(|other| other.inputs.iter().any(|edge| node.outputs.contains(edge)))
 }
 
-fn describe_node(node: &LogicalNode, members: &[&LogicalNode]) -> String {
+fn describe_node(node: &LogicalNode, members: &[&LogicalNode], sizes: &BTreeMap<u32, u64>) -> String {
     let name = &node.name;
-    let down = names(successors(node, members));
-    let up = names(
-        members
-            .iter()
-            .copied()
-            .filter(|o| o.outputs.iter().any(|edge| node.inputs.contains(edge))),
-    );
+    let above = members
+        .iter()
+        .copied()
+        .filter(|o| o.outputs.iter().any(|edge| node.inputs.contains(edge)));
+    let up = names(in_order(above, sizes));
+    let down = names(in_order(successors(node, members), sizes));
     match &node.kind {
         NodeKind::Source { topics, .. } => {
             let mut topics: Vec<&str> = topics.iter().map(TopicName::short).collect();
@@ -77,12 +82,9 @@ fn describe_node(node: &LogicalNode, members: &[&LogicalNode]) -> String {
     }
 }
 
-fn names<'a>(nodes: impl Iterator<Item = &'a LogicalNode>) -> String {
-    let mut names: Vec<&str> = nodes.map(|n| n.name.as_str()).collect();
-    names.sort_unstable();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
+fn names(nodes: Vec<&LogicalNode>) -> String {
+    if nodes.is_empty() {
+        return "none".to_owned();
     }
+    nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
 }
