@@ -1,8 +1,12 @@
 //! The contract of an engine: ordered bytes in families, one atomic write, bulk load.
 
 pub mod memory;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 
 pub use memory::MemoryEngine;
+#[cfg(feature = "rocksdb")]
+pub use rocks::RocksEngine;
 
 use crate::error::Result;
 
