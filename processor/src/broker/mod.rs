@@ -10,7 +10,10 @@
 //! - a [`Sink::commit`] returns after every appended record is durable, and only then are the offsets committed (CO-1);
 //! - a call that fails says what to do next by its [`FaultKind`].
 
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 pub mod fault;
+pub mod local;
 pub mod record_batch;
 
 use std::fmt;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use fault::{Fault, FaultKind, Result};
-pub use record_batch::chunk::{Chunk, RawRecord, Span};
+pub use millstream_topology::record::{Chunk, RawRecord, Span};
 
 /// One partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

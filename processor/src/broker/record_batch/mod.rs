@@ -19,7 +19,6 @@
 //! is taken from the bytes at hand and never from a number in a header: such a number may be a lie.
 
 pub mod builder;
-pub mod chunk;
 pub mod headers;
 pub mod reader;
 mod varint;

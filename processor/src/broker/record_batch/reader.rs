@@ -1,6 +1,7 @@
 //! Opens batches: checks them and finds every record, without copying any.
 
-use super::chunk::{RawRecord, Span};
+use millstream_topology::record::{RawRecord, Span};
+
 use super::{
     ATTRIBUTES_AT, BASE_TIMESTAMP_AT, COMPRESSION_BITS, CONTROL_BIT, COUNT_AT, CRC_AT, HEADER_LEN, LAST_DELTA_AT,
     LENGTH_END, LOG_APPEND_TIME_BIT, MAGIC_AT, MAX_TIMESTAMP_AT, headers, read, varint,
@@ -166,7 +167,7 @@ fn take_record(batch: &[u8], at: &mut usize, start: usize, base_offset: i64, bas
     let value = take_span(batch, at, start)?;
     let block = batch.get(*at..end)?;
     let headers = if block == [0] {
-        Span { start: 0, len: 0 }
+        Span::EMPTY
     } else if !block.is_empty() && headers::is_well_formed(block) {
         Span {
             start: (start + *at) as u32,

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_topology::record::Chunk;
 use proptest::prelude::*;
 
-use super::super::{BatchBuilder, chunk::Chunk, set_base_offset};
+use super::super::{BatchBuilder, set_base_offset};
 use super::*;
 
 /// A record as a test gives and gets it.
@@ -60,12 +61,7 @@ fn batch(records: &[Plain], base: i64) -> Vec<u8> {
 fn open(buffer: Vec<u8>, from: i64) -> Result<(Decoded, Vec<(i64, Plain)>)> {
     let mut records = Vec::new();
     let decoded = decode(&buffer, from, &mut records)?;
-    let chunk = Chunk {
-        topic: Arc::from("t"),
-        partition: 0,
-        buffer: Bytes::from(buffer),
-        records,
-    };
+    let chunk = Chunk::new(Arc::from("t"), 0, Bytes::from(buffer), records);
     let plain = |record: &RawRecord| {
         let mut found = Vec::new();
         let block = chunk.header_block(record);
@@ -78,7 +74,7 @@ fn open(buffer: Vec<u8>, from: i64) -> Result<(Decoded, Vec<(i64, Plain)>)> {
         }
     };
     let opened = chunk
-        .records
+        .records()
         .iter()
         .map(|record| (record.offset, plain(record)))
         .collect();

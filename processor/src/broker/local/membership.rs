@@ -1,0 +1,31 @@
+//! A log in one process has one member per group: whoever opened the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::{GroupToken, Membership, MembershipEvent, Result};
+
+/// The only member of its group. The lock on the log's directory keeps every other process out.
+pub(super) struct Alone {
+    group: Arc<str>,
+}
+
+impl Alone {
+    pub(super) fn new(group: Arc<str>) -> Self {
+        Self { group }
+    }
+}
+
+impl Membership for Alone {
+    fn poll(&mut self, _timeout: Duration) -> Result<MembershipEvent> {
+        Ok(MembershipEvent::Alone)
+    }
+
+    fn token(&self) -> Result<GroupToken> {
+        Ok(GroupToken::alone(self.group.clone()))
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
