@@ -61,7 +61,7 @@ impl Due {
         window: Timestamp,
         open: Timestamp,
     ) {
-        let first_live = cells.iter().find(|cell| cell.sub >= open);
+        let first_live = cells.get(cells.partition_point(|cell| cell.sub < open));
         if first_live.is_some_and(|cell| cell.sub == sub) {
             self.put(window, slot);
         }
