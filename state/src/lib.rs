@@ -10,7 +10,7 @@
 //! - [`stores`]: all stores of a task, sealed, written and rolled back together: one atomic write per commit, with the
 //!   changelog positions in it (CO-2).
 //! - [`restore`]: a store rebuilt from its changelog.
-//! - [`engine`]: ordered bytes, in RocksDB or in memory.
+//! - [`engine`]: ordered bytes, in RocksDB or in memory; [`directory`]: the folder of a task, with one owner.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -31,6 +31,11 @@ pub mod stores;
 pub mod restore;
 
 pub mod engine;
+
+pub mod directory;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 
 pub mod error;
 

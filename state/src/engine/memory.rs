@@ -142,3 +142,37 @@ impl Engine for MemoryEngine {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Subject, check_engine, check_stores};
+    use crate::engine::faulty::{Faults, FaultyEngine, VolatileEngine};
+
+    /// Engines by a maker; memory needs no reopening.
+    struct Made<F>(F);
+
+    impl<F: Fn() -> Box<dyn Engine>> Subject for Made<F> {
+        fn fresh(&mut self) -> Box<dyn Engine> {
+            (self.0)()
+        }
+
+        fn reopen(&mut self, engine: Box<dyn Engine>) -> Box<dyn Engine> {
+            engine
+        }
+    }
+
+    #[test]
+    fn conforms() {
+        let mut memory = Made(|| Box::new(MemoryEngine::new()) as _);
+        check_engine(&mut memory, 3);
+        check_stores(&mut memory, 3);
+    }
+
+    #[test]
+    fn its_wrappers_for_tests_conform() {
+        let mut faulty = Made(|| Box::new(FaultyEngine::new(Box::new(VolatileEngine::new()), &Faults::none())) as _);
+        check_engine(&mut faulty, 4);
+        check_stores(&mut faulty, 4);
+    }
+}

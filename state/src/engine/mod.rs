@@ -1,5 +1,7 @@
 //! The contract of an engine: ordered bytes in families, one atomic write, bulk load.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;

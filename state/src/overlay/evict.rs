@@ -131,10 +131,10 @@ impl<S: Schema> Overlay<S> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl<S: Schema> Overlay<S> {
     /// Holds the running counts against a recount.
-    pub(super) fn check_accounts(&self) {
+    pub(crate) fn check_accounts(&self) {
         let live = self.groups.iter().filter(|group| group.live);
         assert_eq!(self.heap, live.clone().map(Group::heap_bytes).sum::<usize>());
         assert_eq!(self.index.len(), live.clone().count());

@@ -13,7 +13,7 @@ pub(super) enum Doing {
 }
 
 impl Doing {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Doing::Open => "opening",
             Doing::Read => "reading from",
@@ -28,11 +28,11 @@ pub(super) fn explain(dir: &Path, doing: Doing, error: &rocksdb::Error) -> State
     let what = format!("{} the database in {} failed: {text}", doing.text(), dir.display());
     match error.kind() {
         ErrorKind::Corruption => corrupt(&what),
-        ErrorKind::IOError if text.contains("No space left") || text.contains("SpaceLimit") => full(&what),
+        ErrorKind::IOError if text.contains("No space left") || text.contains("SpaceLimit") => StateError::full(&what),
         ErrorKind::IOError if text.contains("lock") => StateError::Misuse(format!(
             "{what}; it is in use: stop the other process, or use another directory"
         )),
-        ErrorKind::IOError if text.contains("Permission denied") => denied(&what),
+        ErrorKind::IOError if text.contains("Permission denied") => StateError::denied(&what),
         // A file that its own manifest names is not there.
         ErrorKind::IOError | ErrorKind::NotFound if text.contains("No such file") && doing != Doing::Write => {
             corrupt(&what)
@@ -43,29 +43,8 @@ pub(super) fn explain(dir: &Path, doing: Doing, error: &rocksdb::Error) -> State
     }
 }
 
-/// An error of the file system as one of ours.
-pub(super) fn io(path: &Path, doing: Doing, error: &std::io::Error) -> StateError {
-    let what = format!("{} {} failed: {error}", doing.text(), path.display());
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => full(&what),
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => denied(&what),
-        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => StateError::Misuse(what),
-        _ => StateError::Fatal(what),
-    }
-}
-
 fn corrupt(what: &str) -> StateError {
     StateError::Corrupt(format!(
         "{what}; delete the directory and rebuild it from the changelog"
-    ))
-}
-
-fn full(what: &str) -> StateError {
-    StateError::Retry(format!("{what}; the disk is full: make room, or move state.dir"))
-}
-
-fn denied(what: &str) -> StateError {
-    StateError::Misuse(format!(
-        "{what}; give this user the right to write there, or move state.dir"
     ))
 }

@@ -51,7 +51,7 @@ impl RocksEngine {
     pub fn open(dir: &Path, families: &[impl AsRef<str>], options: RocksOptions, shared: &RocksShared) -> Result<Self> {
         let families: Vec<String> = families.iter().map(|name| name.as_ref().to_owned()).collect();
         if options.access == Access::Owner {
-            std::fs::create_dir_all(dir).map_err(|error| fault::io(dir, Doing::Open, &error))?;
+            std::fs::create_dir_all(dir).map_err(|error| StateError::io(Doing::Open.text(), dir, &error))?;
             remove_unfinished_files(dir)?;
         }
         let database = options.database(shared);
@@ -297,7 +297,7 @@ const UNFINISHED: &str = "restore-";
 
 /// A crash can leave files that were never moved in.
 fn remove_unfinished_files(dir: &Path) -> Result<()> {
-    let fault = |error: &std::io::Error| fault::io(dir, Doing::Open, error);
+    let fault = |error: &std::io::Error| StateError::io(Doing::Open.text(), dir, error);
     for entry in std::fs::read_dir(dir).map_err(|error| fault(&error))? {
         let path = entry.map_err(|error| fault(&error))?.path();
         if path
@@ -313,7 +313,9 @@ fn remove_unfinished_files(dir: &Path) -> Result<()> {
 
 fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault::io(path, Doing::Write, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StateError::io(Doing::Write.text(), path, &error))
+        }
         _ => Ok(()),
     }
 }
