@@ -11,6 +11,7 @@
 
 mod admin;
 mod compaction;
+mod disk;
 mod fetch;
 mod layout;
 mod membership;
@@ -20,6 +21,7 @@ mod sink;
 
 use std::sync::{Arc, Mutex};
 
+use millstream_state::engine::rocks::RocksShared;
 use millstream_state::engine::{Engine, MemoryEngine};
 
 pub use shared::Clock;
@@ -37,12 +39,18 @@ pub struct LocalOptions {
     pub sync: bool,
     /// The time, for retention.
     pub clock: Clock,
+    /// Block cache and memtables to share with the process's other databases; `None` takes some of its own.
+    pub memory: Option<RocksShared>,
 }
 
 impl LocalOptions {
     /// Commits survive the death of the process; `clock` gives ms since 1970.
     pub fn new(clock: Clock) -> Self {
-        Self { sync: false, clock }
+        Self {
+            sync: false,
+            clock,
+            memory: None,
+        }
     }
 }
 
