@@ -8,3 +8,7 @@ cargo clippy --release --workspace --all-targets -- --deny warnings
 RUSTDOCFLAGS="--deny warnings" cargo doc --release --no-deps --workspace
 # topology is promised to build in seconds, without any C++: so it is looked at without its neighbours' features too.
 cargo clippy --release -p millstream-state -p millstream-topology --no-default-features -- --deny warnings
+# Licences and origins of what we build on, where cargo-deny is installed.
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --offline check bans licenses sources
+fi

@@ -63,6 +63,8 @@ pub struct Expected {
     pub daily: BTreeMap<(String, i64), Daily>,
     /// `flights.dead`.
     pub dead: BTreeMap<(i32, i64), Dead>,
+    /// The same by place in the order of arrival.
+    pub dead_in_order: BTreeMap<i64, Dead>,
     /// Messages in each partition of `flights.raw`.
     pub produced: [i64; PARTITIONS as usize],
     /// Flights with a tail number.
@@ -71,6 +73,18 @@ pub struct Expected {
     pub known_planes: u64,
     /// Largest (arrival - event time) in milliseconds.
     pub out_of_order: i64,
+}
+
+impl Expected {
+    /// The same for a topic with one partition: dead letters stand where they were in order of arrival.
+    pub fn in_one_partition(mut self) -> Self {
+        self.dead = self
+            .dead_in_order
+            .iter()
+            .map(|(offset, dead)| ((0, *offset), dead.clone()))
+            .collect();
+        self
+    }
 }
 
 struct Flight {
@@ -108,7 +122,7 @@ pub fn expected(flights_csv: &str, planes_csv: &str) -> Expected {
 
     let mut result = Expected::default();
     let mut rolling: BTreeMap<(String, i64), Window> = BTreeMap::new();
-    for flight in &flights {
+    for (place, flight) in flights.iter().enumerate() {
         let key = flight.arrival.to_be_bytes().to_vec();
         let partition = (murmur2(&key) & 0x7fff_ffff) as i32 % PARTITIONS;
         let offset = result.produced[partition as usize];
@@ -120,6 +134,7 @@ pub fn expected(flights_csv: &str, planes_csv: &str) -> Expected {
                 value: flight.line.clone().into_bytes(),
                 timestamp: flight.arrival,
             };
+            result.dead_in_order.insert(place as i64, dead.clone());
             result.dead.insert((partition, offset), dead);
             continue;
         };

@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod fleet_check;
 pub mod fleet_oracle;
 pub mod kafka;
 pub mod sources;

@@ -30,6 +30,7 @@ impl Span {
     pub const EMPTY: Span = Span { start: 0, len: 0 };
 
     /// The bytes of `buffer` this span names; `None` for null, and for a span that does not fit.
+    #[inline]
     pub fn of(self, buffer: &[u8]) -> Option<&[u8]> {
         if self.len == u32::MAX {
             return None;
@@ -93,36 +94,43 @@ impl Chunk {
     }
 
     /// All records, in offset order.
+    #[inline]
     pub fn records(&self) -> &[RawRecord] {
         &self.records
     }
 
     /// The bytes all records point into. A handle on it keeps the whole chunk in memory.
+    #[inline]
     pub fn buffer(&self) -> &Bytes {
         &self.buffer
     }
 
     /// Whether any record has headers: most topics have none, and then nobody looks for them.
+    #[inline]
     pub fn has_headers(&self) -> bool {
         self.has_headers
     }
 
     /// Key bytes, `None` for null.
+    #[inline]
     pub fn key(&self, record: &RawRecord) -> Option<&[u8]> {
         record.key.of(&self.buffer)
     }
 
     /// Value bytes, `None` for null.
+    #[inline]
     pub fn value(&self, record: &RawRecord) -> Option<&[u8]> {
         record.value.of(&self.buffer)
     }
 
     /// `bytes` of this chunk for a codec, which may keep a handle on the buffer.
+    #[inline]
     pub fn raw<'a>(&'a self, bytes: &'a [u8]) -> Raw<'a> {
         Raw::new(bytes, &self.buffer)
     }
 
     /// The header block as fetched; empty when there are none.
+    #[inline]
     pub fn header_block(&self, record: &RawRecord) -> &[u8] {
         record.headers.of(&self.buffer).unwrap_or_default()
     }
@@ -191,6 +199,7 @@ impl<K, V> Row<K, V> {
     }
 
     /// Which record this row comes from.
+    #[inline]
     pub fn at(&self) -> At {
         At {
             offset: self.offset,
@@ -296,6 +305,7 @@ impl Origin {
     }
 
     /// Whether any record behind these rows has headers.
+    #[inline]
     pub fn has_headers(&self) -> bool {
         match &self.0 {
             Source::State => false,

@@ -9,10 +9,12 @@ macro_rules! number {
         pub struct $name;
 
         impl Codec<$t> for $name {
+            #[inline]
             fn encode(&self, value: &$t, out: &mut Vec<u8>) {
                 out.extend_from_slice(&value.to_be_bytes());
             }
 
+            #[inline]
             fn decode(&self, raw: Raw<'_>) -> Result<$t, DecodeError> {
                 match raw.bytes().try_into() {
                     Ok(bytes) => Ok(<$t>::from_be_bytes(bytes)),
@@ -54,6 +56,7 @@ impl Codec<bool> for Bool {
     }
 }
 
+#[cold]
 fn wrong_length(what: &str, expected: usize, raw: Raw<'_>) -> DecodeError {
     DecodeError::Malformed(format!(
         "expected a {what} ({expected} bytes), found {} bytes",

@@ -25,6 +25,7 @@ pub struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     /// Bytes that lie inside `owner` (a fetched batch). Bytes that do not are copied when shared.
+    #[inline]
     pub fn new(bytes: &'a [u8], owner: &'a Bytes) -> Self {
         Raw {
             bytes,
@@ -33,16 +34,19 @@ impl<'a> Raw<'a> {
     }
 
     /// Bytes without a shared buffer; [`Raw::share`] copies them.
+    #[inline]
     pub fn plain(bytes: &'a [u8]) -> Self {
         Raw { bytes, owner: None }
     }
 
     /// The bytes themselves.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// A part of these bytes, in the same buffer.
+    #[inline]
     pub fn part(&self, part: &'a [u8]) -> Raw<'a> {
         Raw {
             bytes: part,

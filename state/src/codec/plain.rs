@@ -33,20 +33,24 @@ impl Codec<Vec<u8>> for BytesCodec {
 pub struct Utf8;
 
 impl Codec<Str> for Utf8 {
+    #[inline]
     fn encode(&self, value: &Str, out: &mut Vec<u8>) {
         out.extend_from_slice(value.as_bytes());
     }
 
+    #[inline]
     fn decode(&self, raw: Raw<'_>) -> Result<Str, DecodeError> {
         Str::from_raw(raw)
     }
 }
 
 impl Codec<String> for Utf8 {
+    #[inline]
     fn encode(&self, value: &String, out: &mut Vec<u8>) {
         out.extend_from_slice(value.as_bytes());
     }
 
+    #[inline]
     fn decode(&self, raw: Raw<'_>) -> Result<String, DecodeError> {
         Str::from_raw(raw).map(|text| text.as_str().to_owned())
     }
