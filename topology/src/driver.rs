@@ -34,7 +34,7 @@ mod inputs;
 mod outputs;
 mod run;
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use millstream_state::{
     Timestamp,
@@ -90,6 +90,9 @@ pub enum Restart {
 /// A topology running in memory. Handles share it; it is not `Send`. See the [module](self).
 #[derive(Clone)]
 pub struct TestDriver(Rc<RefCell<Driver>>);
+
+/// A row of any store, with its timestamp.
+type StoreRow<S> = (<S as Schema>::Sub, <S as Schema>::Key, <S as Schema>::Value, Timestamp);
 
 impl TestDriver {
     /// Runs `plan`, record by record.
@@ -156,7 +159,7 @@ impl TestDriver {
         key: impl Codec<K>,
         value: impl Codec<V>,
     ) -> Result<Vec<(K, V, Timestamp)>> {
-        let schema = KeyValue::<K, V>::new(std::sync::Arc::new(key), std::sync::Arc::new(value));
+        let schema = KeyValue::<K, V>::new(Arc::new(key), Arc::new(value));
         let rows = self.rows(store, &schema)?;
         Ok(rows
             .into_iter()
@@ -171,11 +174,11 @@ impl TestDriver {
         key: impl Codec<K>,
         value: impl Codec<V>,
     ) -> Result<Vec<(Timestamp, K, V, Timestamp)>> {
-        let schema = Slices::<K, V>::new(std::sync::Arc::new(key), std::sync::Arc::new(value));
+        let schema = Slices::<K, V>::new(Arc::new(key), Arc::new(value));
         self.rows(store, &schema)
     }
 
-    fn rows<S: Schema>(&self, store: &str, schema: &S) -> Result<Vec<(S::Sub, S::Key, S::Value, Timestamp)>> {
+    fn rows<S: Schema>(&self, store: &str, schema: &S) -> Result<Vec<StoreRow<S>>> {
         let driver = self.0.borrow();
         let bad = |detail: String| TaskError::Misuse(format!("store {store}: {detail}"));
         let (engine, family): (&dyn Engine, Family) = driver

@@ -51,10 +51,26 @@ pub struct Picker {
     seqs: Vec<u32>,
 }
 
+/// Rows of one partition that follow each other in the round.
+#[derive(Debug, Clone)]
+pub struct Run<'a> {
+    /// The source they feed.
+    pub source: SourceRef,
+    /// Their chunk.
+    pub chunk: &'a Arc<Chunk>,
+    /// Which of the chunk's records.
+    pub rows: Range<usize>,
+    /// Their places in the round.
+    pub seqs: &'a [u32],
+}
+
+/// A chunk, and which of its records are not picked yet.
+type Waiting = (Arc<Chunk>, Range<usize>);
+
 #[derive(Debug)]
 struct Queue {
     source: SourceRef,
-    waiting: VecDeque<(Arc<Chunk>, Range<usize>)>,
+    waiting: VecDeque<Waiting>,
     running: Timestamp,
     given: usize,
 }
@@ -94,13 +110,11 @@ impl Picker {
 
     /// Feeds one round to `task`; says how many rows.
     pub fn feed(&mut self, task: &mut Task, cut: &Cut) -> usize {
-        self.round(cut, &mut |source, chunk, rows, seqs| {
-            task.feed(source, chunk, rows, seqs)
-        })
+        self.round(cut, |run| task.feed(run.source, run.chunk, run.rows, run.seqs))
     }
 
     /// Picks one round and gives it away run by run, in processing order.
-    pub fn round(&mut self, cut: &Cut, give: &mut dyn FnMut(SourceRef, &Arc<Chunk>, Range<usize>, &[u32])) -> usize {
+    pub fn round(&mut self, cut: &Cut, mut give: impl FnMut(Run<'_>)) -> usize {
         for queue in &mut self.queues {
             queue.given = 0;
         }
@@ -112,7 +126,12 @@ impl Picker {
             self.seqs.clear();
             self.seqs.extend(fed..fed + rows.len() as u32);
             fed += rows.len() as u32;
-            give(queue.source, &chunk, rows, &self.seqs);
+            give(Run {
+                source: queue.source,
+                chunk: &chunk,
+                rows,
+                seqs: &self.seqs,
+            });
             if due || queue.given >= cut.rows {
                 break;
             }
@@ -153,7 +172,7 @@ impl Queue {
     }
 
     /// The next rows of the head chunk while this partition stands no later than `until`, and whether the timer is due.
-    fn run(&mut self, until: Timestamp, cut: &Cut) -> (Option<(Arc<Chunk>, Range<usize>)>, bool) {
+    fn run(&mut self, until: Timestamp, cut: &Cut) -> (Option<Waiting>, bool) {
         let Some((chunk, rows)) = self.waiting.front_mut() else {
             return (None, false);
         };
@@ -210,7 +229,7 @@ mod tests {
         loop {
             let mut round = Vec::new();
             let mut last = None;
-            picker.round(cut, &mut |_, chunk, rows, seqs| {
+            picker.round(cut, |Run { chunk, rows, seqs, .. }| {
                 for (record, seq) in chunk.records()[rows].iter().zip(seqs) {
                     assert!(last.is_none_or(|l| *seq == l + 1), "numbers have no gaps");
                     last = Some(*seq);

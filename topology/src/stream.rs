@@ -94,7 +94,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         let spec = NodeSpec::new(&name, [input.id()]);
         let edge = self
             .builder
-            .add_node(spec, move |w, out| apply::make(w, (input, out), step.clone()));
+            .add_node(spec, move |w, out| apply::make(w, input, out, step.clone()));
         self.next(edge, &name, changes_key)
     }
 
@@ -114,7 +114,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         let (input, rows) = (self.edge, codecs.rows.clone());
         let spec = NodeSpec::new(&names.filter, [input.id()]);
         let keyed = self.builder.add_node(spec, move |w, out| {
-            apply::make(w, (input, out), repartition::drop_null_keys(rows.clone()))
+            apply::make(w, input, out, repartition::drop_null_keys(rows.clone()))
         });
         let kind = NodeKind::Sink {
             topic: SinkTopic::Fixed(topic.clone()),
@@ -197,7 +197,7 @@ impl<K: Data, V: Data> Stream<K, V> {
         }
         let edge = self.builder.add_node(spec, move |w, out| {
             let on_bad = w.on_bad(Door::Process, &on_bad)?;
-            apply::make(w, (input, out), map::try_values(f.clone(), on_bad))
+            apply::make(w, input, out, map::try_values(f.clone(), on_bad))
         });
         self.next(edge, &name, false)
     }

@@ -1,4 +1,5 @@
 //! Plans as text, byte for byte as Kafka Streams prints them. `UPDATE_GOLDEN=1` writes the files anew.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
 use std::path::Path;
 

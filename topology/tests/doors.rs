@@ -1,4 +1,5 @@
 //! What bad data gets at the doors of a topology: its policy, a count, and a dead letter that tells everything.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
 use millstream_state::{
     codec::{BytesCodec, I64, Nullable, Utf8},

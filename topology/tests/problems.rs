@@ -1,4 +1,5 @@
 //! All problems of a topology are reported at once, each with where it is and what to do.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
 use millstream_state::{
     codec::{I64, Utf8},

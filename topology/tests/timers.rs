@@ -1,4 +1,5 @@
 //! Timers, notes, flush and finish, seen by an operator of one's own; and topologies of more than 64 nodes.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,5 @@
 //! The stateless operators against what Kafka Streams does (`../shared/vectors/stateless.json`, not part of the repository).
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
 use std::{error::Error, path::Path};
 
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 
 type Any = Option<Value>;
 type Steps = Vec<(Any, Any, i64)>;
+/// A scenario's topology and the names of its outputs.
+type Ready = (Plan, Vec<String>);
 
 fn codec() -> Nullable<Json<Value>> {
     Nullable(Json::new())
@@ -66,7 +69,7 @@ fn outputs(name: &str, operator: &Value, stream: Stream<Any, Any>) -> Option<Vec
     }
 }
 
-fn plan(name: &str, scenario: &Value) -> Result<Option<(Plan, Vec<String>)>, Box<dyn Error>> {
+fn plan(name: &str, scenario: &Value) -> Result<Option<Ready>, Box<dyn Error>> {
     let builder = StreamBuilder::new();
     let stream = builder.stream::<Any, Any>("in", Consumed::with(codec(), codec()));
     let Some(outputs) = outputs(name, &scenario["operator"], stream) else {

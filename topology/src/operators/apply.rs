@@ -21,7 +21,8 @@ struct Apply<K, V, L, W> {
 
 pub(crate) fn make<K: Data, V: Data, L: Data, W: Data>(
     w: &mut Wiring<'_>,
-    (input, out): (Edge<Batch<K, V>>, Edge<Batch<L, W>>),
+    input: Edge<Batch<K, V>>,
+    out: Edge<Batch<L, W>>,
     step: BatchFn<K, V, L, W>,
 ) -> Result<impl Node + use<K, V, L, W>> {
     Ok(Apply {

@@ -83,7 +83,7 @@ impl<K: Data, V: Data> Split<K, V> {
             let spec = NodeSpec::new(&name, [edge.id()]);
             let pass = stream
                 .builder()
-                .add_node(spec, move |w, out| apply::make(w, (edge, out), pass_through()));
+                .add_node(spec, move |w, out| apply::make(w, edge, out, pass_through()));
             stream.next(pass, &name, false)
         };
         edges.into_iter().zip(suffixes).map(child).collect()
