@@ -10,7 +10,7 @@ use millstream_state::{
 use millstream_topology::{
     StreamBuilder,
     operators::parse::Parsed,
-    options::{Consumed, Produced, Repartitioned},
+    options::{Consumed, Grouped, Joined, Materialized, Produced, Repartitioned},
 };
 
 /// Compares with `tests/golden/<name>.txt`.
@@ -102,4 +102,60 @@ fn raw_topics_and_parsers() {
     check("parse", &plan.describe());
     let sinks: Vec<&str> = plan.subtopologies()[0].sinks.iter().map(|s| s.topic.as_str()).collect();
     assert_eq!(sinks, ["dead", "events"]);
+}
+
+#[test]
+fn word_count_as_kafka_prints_it() {
+    let builder = StreamBuilder::new();
+    strings(&builder, "streams-plaintext-input")
+        .flat_map_values(|_, line| [line])
+        .group_by(|_, word| word.clone(), Grouped::with(Utf8, Utf8))
+        .count(Materialized::with(Utf8, I64).named("counts-store"))
+        .to("streams-wordcount-output", Produced::with(Utf8, I64));
+    check("word_count", &builder.build("app").unwrap().describe());
+}
+
+#[test]
+fn a_join_reads_the_table_and_the_repartitioned_stream() {
+    let builder = StreamBuilder::new();
+    let planes = builder.table::<Str, Str>("planes", Consumed::with(Utf8, Utf8), Materialized::with(Utf8, Utf8));
+    let joined = strings(&builder, "flights").select_key(|_, v| v.clone());
+    joined
+        .left_join(&planes, Joined::with(Utf8, Utf8), |_, flight, _| flight)
+        .to("enriched", Produced::with(Utf8, Utf8));
+    let plan = builder.build("app").unwrap();
+    check("join", &plan.describe());
+    let counts = |planes: i32| {
+        let partitions = plan.partitions(move |t| Some(if t == "planes" { planes } else { 3 }));
+        partitions.map(|p| p.into_iter().map(|(t, n)| format!("{t} {n}")).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        counts(5).unwrap(),
+        [
+            "app-KSTREAM-KEY-SELECT-0000000004-repartition 5",
+            "flights 3",
+            "planes 5"
+        ]
+    );
+    let missing = plan.partitions(|_| None).unwrap_err().to_string();
+    assert!(
+        missing.contains("flights: the topology reads this topic, but it does not exist"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn what_is_joined_must_have_the_same_number_of_partitions() {
+    let builder = StreamBuilder::new();
+    let planes = builder.table::<Str, Str>("planes", Consumed::with(Utf8, Utf8), Materialized::with(Utf8, Utf8));
+    strings(&builder, "flights")
+        .join(&planes, Joined::with(Utf8, Utf8), |_, flight, _| flight)
+        .to("enriched", Produced::with(Utf8, Utf8));
+    let plan = builder.build("app").unwrap();
+    let error = plan
+        .partitions(|t| Some(if t == "planes" { 2 } else { 3 }))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("flights has 3, planes has 2"), "{error}");
+    assert!(plan.partitions(|_| Some(3)).is_ok());
 }
