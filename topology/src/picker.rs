@@ -93,9 +93,26 @@ impl Picker {
     /// Takes in a fetched chunk.
     pub fn push(&mut self, source: SourceRef, chunk: Arc<Chunk>) {
         let rows = 0..chunk.records().len();
-        if let Some(queue) = self.queues.get_mut(source.index()).filter(|_| rows.end > 0) {
+        self.push_rows(source, chunk, rows);
+    }
+
+    /// Takes in some records of a fetched chunk.
+    pub fn push_rows(&mut self, source: SourceRef, chunk: Arc<Chunk>, rows: Range<usize>) {
+        if let Some(queue) = self.queues.get_mut(source.index()).filter(|_| !rows.is_empty()) {
             queue.waiting.push_back((chunk, rows));
         }
+    }
+
+    /// Forgets what waits of a partition: it is read from elsewhere.
+    pub fn clear(&mut self, source: SourceRef) {
+        if let Some(queue) = self.queues.get_mut(source.index()) {
+            queue.waiting.clear();
+        }
+    }
+
+    /// How far a partition has come in event time, without its next record.
+    pub fn time(&self, source: SourceRef) -> Timestamp {
+        self.queues.get(source.index()).map_or(Timestamp::MIN, |queue| queue.running)
     }
 
     /// Whether nothing waits.
