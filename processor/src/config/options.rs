@@ -227,7 +227,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         ms(0),
         Some("86400000"),
         "ms",
-        "Added to a window store's retention for its changelog topic, against clocks that differ.",
+        "Added to a window store's retention for its changelog topic. Brokers delete by record timestamps, so raise it beyond the age of the data when old data is replayed.",
     ),
     option(
         "auto.offset.reset",
@@ -269,7 +269,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         ms(0),
         Some("300000"),
         "ms",
-        "How long a commit is tried again before the application stops.",
+        "How long a commit on Kafka waits for acknowledgements before the application stops.",
     ),
     option(
         "log.summary.interval.ms",
