@@ -1,0 +1,363 @@
+//! The application: a plan, a configuration and components become running threads, and a summary in the end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use millstream_topology::graph::{OffsetReset, SourceKind};
+use millstream_topology::plan::{Plan, SourceSpec, Subtopology};
+use millstream_topology::policy::{Doors, FutureAction, FutureGuard, Policy as DoorPolicy};
+use millstream_topology::task::{SourceRef, TaskConfig, TaskId};
+
+use crate::assign::spread;
+use crate::broker::{Broker, MembershipConfig, TopicPartition};
+use crate::clock::{Clock, RealClock};
+use crate::commit::Committer;
+use crate::config::{Config, FuturePolicy, Policy};
+use crate::control::Control;
+use crate::engines::Engines;
+use crate::error::{Error, Result};
+use crate::events::{Event, Events};
+use crate::gate::{Gate, Slot};
+use crate::inputs::InputStart;
+use crate::outputs::Outputs;
+use crate::progress::{Summary, Totals};
+use crate::restore;
+use crate::stream_thread::ProgressHook;
+use crate::supervise::{self, TaskStart};
+use crate::topics::{self, Layout};
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunUntil {
+    /// When [`StopHandle::stop`] is called.
+    Signal,
+    /// When everything that is in the source topics now has gone all the way through: then all windows close, upstream
+    /// first, and the run ends. (Or earlier, when it is stopped.)
+    EndOfInput,
+}
+
+/// Parts that are passed in: what tests replace.
+pub struct Components {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where tasks keep their state.
+    pub engines: Arc<dyn Engines>,
+    /// Told from time to time how far the application has come.
+    pub progress: Option<ProgressHook>,
+}
+
+impl Components {
+    /// The machine's clock, and state kept in `engines`.
+    pub fn new(engines: Arc<dyn Engines>) -> Components {
+        Components {
+            clock: Arc::new(RealClock::default()),
+            engines,
+            progress: None,
+        }
+    }
+}
+
+/// An application that is ready to run.
+pub struct App {
+    plan: Plan,
+    config: Arc<Config>,
+    broker: Arc<dyn Broker>,
+    components: Components,
+    stop: StopHandle,
+}
+
+/// Stops a running application from anywhere: a signal handler, another thread, a test.
+#[derive(Clone, Default)]
+pub struct StopHandle(Arc<Stop>);
+
+#[derive(Default)]
+struct Stop {
+    asked: Arc<AtomicBool>,
+    running: Mutex<Weak<Control>>,
+}
+
+impl StopHandle {
+    /// Asks for a last commit and the end of the run. Returns at once; may be called again, and before the run.
+    pub fn stop(&self) {
+        self.0.asked.store(true, Relaxed);
+        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(control) = running {
+            control.request_commit();
+        }
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_asked(&self) -> bool {
+        self.0.asked.load(Relaxed)
+    }
+
+    fn attach(&self, control: &Arc<Control>) {
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(control);
+        if self.is_asked() {
+            control.request_commit();
+        }
+    }
+}
+
+impl App {
+    /// An application of these parts; nothing is opened yet.
+    pub fn new(plan: Plan, config: Config, broker: Arc<dyn Broker>, components: Components) -> App {
+        App {
+            plan,
+            config: Arc::new(config),
+            broker,
+            components,
+            stop: StopHandle::default(),
+        }
+    }
+
+    /// What stops it.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Runs on threads of its own and returns when the run has ended.
+    ///
+    /// # Errors
+    /// `Misuse` for what can be mended before starting again (all problems with topics at once; a bad record whose policy
+    /// is `fail`), else what the log, a store or a panic said first. Nothing that was processed since the last commit
+    /// counts; starting again goes on from there.
+    pub fn run(&self, until: RunUntil) -> Result<Summary> {
+        let events = Arc::new(Events::default());
+        if self.plan.application() != self.config.application_id {
+            return Err(Error::misuse(format!(
+                "the topology was built for application {}, the configuration says {}: use one application.id",
+                self.plan.application(),
+                self.config.application_id
+            )));
+        }
+        let layout = topics::prepare(&self.plan, &self.config, self.broker.admin(), &events)?;
+        let gate = Gate::new(self.config.max_event_time_skew_ms);
+        let starts = self.task_starts(&layout, &gate, until, &events)?;
+        let threads = self.config.threads.min(starts.len().max(1));
+        let control = self.control(gate, &starts, threads, until, &events)?;
+        self.stop.attach(&control);
+        events.emit(&Event::Started {
+            application: &self.config.application_id,
+            log: &self.broker.describe(),
+            tasks: starts.len(),
+            threads,
+        });
+        let crew = supervise::Crew {
+            plan: self.plan.clone(),
+            config: self.config.clone(),
+            task_config: task_config(&self.config),
+            broker: self.broker.clone(),
+            engines: self.components.engines.clone(),
+            control: control.clone(),
+            bounded: until == RunUntil::EndOfInput,
+            hook: self.components.progress.clone(),
+        };
+        let counters = crew.run(deal(starts, threads))?;
+        control.committer.leave()?;
+        Ok(self.summary(&control, counters))
+    }
+
+    fn summary(&self, control: &Control, counters: BTreeMap<(String, String), u64>) -> Summary {
+        let progress = control.totals.progress(control.clock.monotonic());
+        let (records_in, records_out, commits) = (progress.records_in, progress.records_out, progress.commits);
+        control.events.emit(&Event::Stopped {
+            records_in,
+            records_out,
+            commits,
+        });
+        if let Some(hook) = &self.components.progress {
+            hook(&progress);
+        }
+        Summary {
+            progress,
+            counters,
+            events: control.events.counts(),
+            written: control.outputs().written(),
+        }
+    }
+
+    fn control(
+        &self,
+        gate: Gate,
+        starts: &[TaskStart],
+        threads: usize,
+        until: RunUntil,
+        events: &Arc<Events>,
+    ) -> Result<Arc<Control>> {
+        let group = MembershipConfig {
+            group: self.config.application_id.as_str().into(),
+            instance_id: None,
+        };
+        let totals = Arc::new(Totals::new(threads));
+        let inputs = starts.iter().flat_map(|start| &start.inputs);
+        let topics: BTreeSet<Arc<str>> = inputs.clone().map(|input| input.partition.topic.clone()).collect();
+        let slots: HashMap<TopicPartition, Slot> = inputs.map(|input| (input.partition.clone(), input.slot)).collect();
+        let unfinished = (until == RunUntil::EndOfInput).then(|| downstream_first(self.plan.subtopologies()));
+        let committer = Committer::new(
+            self.broker.membership(&group)?,
+            totals.clone(),
+            self.stop.0.asked.clone(),
+            topics,
+            unfinished,
+        );
+        let outputs = Outputs::open(self.broker.clone(), &self.config, events.clone())?;
+        let clock = self.components.clock.clone();
+        Ok(Arc::new(Control::new(
+            gate,
+            slots,
+            threads,
+            committer,
+            outputs,
+            totals,
+            events.clone(),
+            clock,
+        )))
+    }
+
+    /// Where every task starts, in the order of their ids.
+    fn task_starts(&self, layout: &Layout, gate: &Gate, until: RunUntil, events: &Events) -> Result<Vec<TaskStart>> {
+        let mut starts = Vec::new();
+        for sub in self.plan.subtopologies() {
+            for partition in 0..layout.tasks.get(&sub.id).copied().unwrap_or(0) {
+                let id = TaskId {
+                    subtopology: sub.id,
+                    partition,
+                };
+                starts.push(self.task_start(id, sub, layout, gate, until, events)?);
+            }
+        }
+        Ok(starts)
+    }
+
+    fn task_start(
+        &self,
+        id: TaskId,
+        sub: &Subtopology,
+        layout: &Layout,
+        gate: &Gate,
+        until: RunUntil,
+        events: &Events,
+    ) -> Result<TaskStart> {
+        let read = |source: &&SourceSpec| {
+            layout
+                .partitions
+                .get(&source.topic)
+                .is_some_and(|count| id.partition < *count)
+        };
+        let sources: Vec<&SourceSpec> = sub.sources.iter().filter(read).collect();
+        let partitions: Vec<TopicPartition> = sources
+            .iter()
+            .map(|source| TopicPartition::new(source.topic.as_str(), id.partition))
+            .collect();
+        let admin = self.broker.admin();
+        let (offsets, position) = restore::committed(admin, &self.config.application_id, &partitions)?;
+        let firsts = admin.start_offsets(&partitions)?;
+        let ends = admin.end_offsets(&partitions)?;
+        let mut inputs = Vec::new();
+        for (index, partition) in partitions.into_iter().enumerate() {
+            let source = sources[index];
+            let (first, end) = (firsts[index], ends[index]);
+            let position = self.first_position(source, &partition, offsets[index], (first, end), events);
+            inputs.push(InputStart {
+                source: sub.source(&source.topic).unwrap_or(SourceRef::new(0)),
+                slot: gate.slot(),
+                position,
+                end,
+                bounded: until == RunUntil::EndOfInput && !self.is_written(&source.topic),
+                partition,
+            });
+        }
+        Ok(TaskStart { id, inputs, position })
+    }
+
+    /// Whether tasks of this application write the topic: then its end moves while a bounded run goes on.
+    fn is_written(&self, topic: &str) -> bool {
+        self.plan
+            .subtopologies()
+            .iter()
+            .flat_map(|sub| &sub.sinks)
+            .any(|sink| sink.topic == topic)
+    }
+
+    fn first_position(
+        &self,
+        source: &SourceSpec,
+        partition: &TopicPartition,
+        committed: Option<i64>,
+        (first, end): (i64, i64),
+        events: &Events,
+    ) -> i64 {
+        let earliest = match source.reset {
+            _ if source.kind == SourceKind::Repartition => true,
+            OffsetReset::Earliest => true,
+            OffsetReset::Latest => false,
+            OffsetReset::Configured => self.config.start_at_earliest,
+        };
+        let reset = if earliest { first } else { end };
+        let Some(wanted) = committed else { return reset };
+        let instead = match wanted {
+            _ if wanted < first => first,
+            _ if wanted > end => reset,
+            _ => return wanted,
+        };
+        events.emit(&Event::PositionLost {
+            partition,
+            wanted,
+            instead,
+        });
+        instead
+    }
+}
+
+/// Deals tasks with their starts to threads.
+fn deal(starts: Vec<TaskStart>, threads: usize) -> Vec<Vec<TaskStart>> {
+    let dealt = spread(starts.iter().map(|start| start.id).collect(), threads);
+    let mut by_id: BTreeMap<TaskId, TaskStart> = starts.into_iter().map(|start| (start.id, start)).collect();
+    dealt
+        .into_iter()
+        .map(|ids| ids.into_iter().filter_map(|id| by_id.remove(&id)).collect())
+        .collect()
+}
+
+/// Sub-topologies so that each comes before those that feed it: the order in which a stack of them is finished upstream
+/// first. In a circle, the lower number counts as upstream.
+fn downstream_first(subtopologies: &[Subtopology]) -> Vec<u32> {
+    let feeds = |up: &Subtopology, down: &Subtopology| {
+        up.id != down.id && up.sinks.iter().any(|sink| down.source(&sink.topic).is_some())
+    };
+    let mut left: Vec<&Subtopology> = subtopologies.iter().collect();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let free = |sub: &&Subtopology| !left.iter().any(|up| feeds(up, sub));
+        let next = left.iter().position(free).unwrap_or(0);
+        order.push(left.remove(next).id);
+    }
+    order.reverse();
+    order
+}
+
+fn task_config(config: &Config) -> TaskConfig {
+    let door = |policy: Policy| match policy {
+        Policy::Fail => DoorPolicy::Fail,
+        Policy::Continue => DoorPolicy::Skip,
+        Policy::DeadLetter => DoorPolicy::DeadLetter,
+    };
+    let action = match config.timestamp_future_policy {
+        FuturePolicy::Drop => FutureAction::Drop,
+        FuturePolicy::Clamp => FutureAction::Clamp,
+        FuturePolicy::DeadLetter => FutureAction::DeadLetter,
+    };
+    TaskConfig {
+        doors: Doors {
+            read: door(config.deserialization_policy),
+            process: door(config.processing_policy),
+            dead_letter_topic: config.dead_letter_topic.as_deref().map(Arc::from),
+        },
+        future: Some(FutureGuard {
+            bound_ms: config.timestamp_future_max_ms,
+            action,
+        }),
+    }
+}

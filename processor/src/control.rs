@@ -1,0 +1,132 @@
+//! What all stream threads share: the gate, the meeting point, the way out, and how they are woken and stopped.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::broker::{Acked, TopicPartition, Waker};
+use crate::clock::Clock;
+use crate::commit::{Committer, Share, Verdict};
+use crate::error::Error;
+use crate::events::Events;
+use crate::gate::{Gate, Slot};
+use crate::outputs::Outputs;
+use crate::progress::Totals;
+use crate::rendezvous::Rendezvous;
+
+/// Shared by the threads of one run.
+pub struct Control {
+    /// Aligns reading in event time.
+    pub gate: Gate,
+    /// Where threads meet to commit.
+    pub meeting: Rendezvous<Share, Verdict>,
+    /// Carries commits out.
+    pub committer: Committer,
+    /// Running totals.
+    pub totals: Arc<Totals>,
+    /// What happened.
+    pub events: Arc<Events>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The gate's slot of every partition that tasks of this process read.
+    slots: HashMap<TopicPartition, Slot>,
+    outputs: Mutex<Outputs>,
+    wakers: Mutex<Vec<Waker>>,
+    /// Whether anything was processed since the last commit.
+    dirty: AtomicBool,
+    /// When the last commit ended, in ms of the monotonic clock.
+    committed_at: AtomicU64,
+}
+
+impl Control {
+    /// Puts the parts together.
+    pub fn new(
+        gate: Gate,
+        slots: HashMap<TopicPartition, Slot>,
+        threads: usize,
+        committer: Committer,
+        outputs: Outputs,
+        totals: Arc<Totals>,
+        events: Arc<Events>,
+        clock: Arc<dyn Clock>,
+    ) -> Control {
+        Control {
+            gate,
+            slots,
+            meeting: Rendezvous::new(threads),
+            committer,
+            totals,
+            events,
+            committed_at: AtomicU64::new(millis(clock.monotonic())),
+            clock,
+            outputs: Mutex::new(outputs),
+            wakers: Mutex::new(Vec::new()),
+            dirty: AtomicBool::new(false),
+        }
+    }
+
+    /// The process's way out, for as long as the guard lives.
+    pub fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        // After a panic in there the application halts, and nothing of it is committed.
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers how a waiting thread is woken.
+    pub fn add_waker(&self, waker: Waker) {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+    }
+
+    /// Asks for a commit and wakes whoever waits.
+    pub fn request_commit(&self) {
+        if self.meeting.request() {
+            self.wake();
+        }
+    }
+
+    /// Halts all threads; `error` is the reason if it is the first.
+    pub fn halt(&self, error: Error) {
+        self.meeting.fail(error);
+        self.wake();
+    }
+
+    /// Wakes all waiting threads.
+    pub fn wake(&self) {
+        self.gate.wake();
+        for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            waker();
+        }
+    }
+
+    /// Notes that there is something to commit.
+    pub fn mark_dirty(&self) {
+        self.dirty.store(true, Relaxed);
+    }
+
+    /// Whether there is something to commit, and the last commit is `interval` ago.
+    pub fn commit_is_due(&self, interval: Duration) -> bool {
+        self.dirty.load(Relaxed) && millis(self.clock.monotonic()) >= self.committed_at.load(Relaxed) + millis(interval)
+    }
+
+    /// Whether there is something to commit.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty.load(Relaxed)
+    }
+
+    /// Notes that a commit has just been made, while all threads still wait for its verdict. Partitions that it filled
+    /// count as having data from here on, so that nobody runs ahead of them before their owner has looked.
+    pub fn mark_committed(&self, acked: &Acked) {
+        self.gate.reopen(
+            acked
+                .last
+                .iter()
+                .filter_map(|(partition, _)| self.slots.get(partition).copied()),
+        );
+        self.dirty.store(false, Relaxed);
+        self.committed_at.store(millis(self.clock.monotonic()), Relaxed);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

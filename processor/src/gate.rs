@@ -1,0 +1,145 @@
+//! OR-3: all tasks of the process read aligned in event time.
+//!
+//! Every source partition publishes how far it has come: the highest timestamp up to and with its next record. While it
+//! has data at hand, nobody takes a record that lies more than the skew ahead of it. So whatever the tasks write into a
+//! repartition topic, one after the other, is out of order by no more than the skew and the disorder of each source.
+//!
+//! The slowest partition itself is never held back, so the gate cannot lock up. (Several processes align through
+//! watermarks in repartition topics, later: they will publish here as one more slot per remote process.)
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use millstream_state::Timestamp;
+
+/// How far a partition has come in event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Position {
+    /// Its next record, or one not fetched yet, has at least this (running) time.
+    At(Timestamp),
+    /// It has nothing to read: it holds nobody back.
+    Empty,
+}
+
+/// A partition's place on the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// The process-wide board of positions.
+#[derive(Debug)]
+pub struct Gate {
+    skew: i64,
+    board: Mutex<Board>,
+    moved: Condvar,
+}
+
+#[derive(Debug)]
+struct Board {
+    positions: Vec<Position>,
+    /// Counts what a waiter might wait for: a risen limit, or a call of [`Gate::wake`].
+    version: u64,
+    limit: Timestamp,
+}
+
+impl Gate {
+    /// A gate that lets nobody run more than `skew` ms ahead.
+    pub fn new(skew: i64) -> Self {
+        let board = Board {
+            positions: Vec::new(),
+            version: 0,
+            limit: Timestamp::MAX,
+        };
+        Gate {
+            skew,
+            board: Mutex::new(board),
+            moved: Condvar::new(),
+        }
+    }
+
+    /// Adds a partition of which nothing is known yet: until it publishes, everybody waits for it.
+    pub fn slot(&self) -> Slot {
+        let mut board = self.lock();
+        board.positions.push(Position::At(Timestamp::MIN));
+        board.limit = Timestamp::MIN.saturating_add(self.skew);
+        Slot(board.positions.len() - 1)
+    }
+
+    /// Says that a partition that was empty has records now, before its owner knows: everybody waits until it publishes.
+    pub fn reopen(&self, slots: impl IntoIterator<Item = Slot>) {
+        let mut board = self.lock();
+        for slot in slots {
+            if board.positions[slot.0] == Position::Empty {
+                board.positions[slot.0] = Position::At(Timestamp::MIN);
+            }
+        }
+    }
+
+    /// Publishes positions; returns the time up to which records may be taken, and the version to wait on.
+    pub fn publish(&self, updates: impl IntoIterator<Item = (Slot, Position)>) -> (Timestamp, u64) {
+        let mut board = self.lock();
+        for (slot, position) in updates {
+            board.positions[slot.0] = position;
+        }
+        let slowest = board.positions.iter().min().copied().unwrap_or(Position::Empty);
+        let limit = match slowest {
+            Position::At(time) => time.saturating_add(self.skew),
+            Position::Empty => Timestamp::MAX,
+        };
+        if limit != board.limit {
+            board.limit = limit;
+            board.version += 1;
+            self.moved.notify_all();
+        }
+        (limit, board.version)
+    }
+
+    /// Waits until something has changed since `seen`, or for `timeout`.
+    pub fn wait(&self, seen: u64, timeout: Duration) {
+        let board = self.lock();
+        let unchanged = |board: &mut Board| board.version == seen;
+        drop(self.moved.wait_timeout_while(board, timeout, unchanged));
+    }
+
+    /// Ends all waiting: a commit or a stop was asked for.
+    pub fn wake(&self) {
+        self.lock().version += 1;
+        self.moved.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        // The board is whole after every statement, so a panic elsewhere leaves nothing half done.
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(gate: &Gate, updates: &[(Slot, Position)]) -> Timestamp {
+        gate.publish(updates.iter().copied()).0
+    }
+
+    #[test]
+    fn the_slowest_partition_with_data_sets_the_limit() {
+        let gate = Gate::new(10);
+        let (a, b) = (gate.slot(), gate.slot());
+        assert_eq!(limit(&gate, &[(a, Position::At(100))]), Timestamp::MIN + 10);
+        assert_eq!(limit(&gate, &[(b, Position::At(50))]), 60);
+        assert_eq!(limit(&gate, &[(b, Position::Empty)]), 110);
+        assert_eq!(limit(&gate, &[(a, Position::Empty)]), Timestamp::MAX);
+    }
+
+    #[test]
+    fn waiters_see_what_moved_before_they_slept() {
+        let gate = Gate::new(0);
+        let slot = gate.slot();
+        let (_, seen) = gate.publish([(slot, Position::At(1))]);
+        gate.publish([(slot, Position::At(2))]);
+        // Returns at once; a lost wake-up would hang here.
+        gate.wait(seen, Duration::from_secs(3600));
+        let (_, seen) = gate.publish([]);
+        gate.wake();
+        gate.wait(seen, Duration::from_secs(3600));
+    }
+}
