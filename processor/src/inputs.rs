@@ -241,16 +241,13 @@ impl Inputs {
     /// Feeds one round of records to `task`, furthest behind first. Says how many.
     pub fn feed(&mut self, task: &mut Task, cut: &Cut) -> usize {
         let Inputs { picker, all } = self;
-        picker.round(cut, &mut |source, chunk, rows, seqs| {
-            let last = chunk
-                .records()
-                .get(rows.end.wrapping_sub(1))
-                .map(|record| record.offset);
-            let input = all.iter_mut().find(|input| input.start.source == source);
+        picker.round(cut, |run| {
+            let last = run.chunk.records().get(run.rows.end.wrapping_sub(1));
+            let input = all.iter_mut().find(|input| input.start.source == run.source);
             if let (Some(input), Some(last)) = (input, last) {
-                input.picked(rows.len(), rows.end, last);
+                input.picked(run.rows.len(), run.rows.end, last.offset);
             }
-            task.feed(source, chunk, rows, seqs);
+            task.feed(run.source, run.chunk, run.rows, run.seqs);
         })
     }
 
