@@ -28,6 +28,8 @@ pub mod overlay;
 
 pub mod stores;
 
+#[cfg(test)]
+mod crash_tests;
 pub mod restore;
 
 pub mod engine;

@@ -30,6 +30,7 @@ pub struct Restorer {
     arena: Vec<u8>,
     rows: Vec<Row>,
     run_bytes: usize,
+    bulk_rows: usize,
     /// Greatest record timestamp so far.
     observed: Timestamp,
     /// Greatest offset in the runs that were loaded already.
@@ -84,6 +85,7 @@ impl Restorer {
             arena: Vec::new(),
             rows: Vec::new(),
             run_bytes: RUN_BYTES,
+            bulk_rows: BULK_ROWS,
             observed: Timestamp::MIN,
             loaded_to: None,
             from_empty,
@@ -95,6 +97,13 @@ impl Restorer {
     /// Bounds a run to about this many bytes.
     pub fn with_run_bytes(mut self, bytes: usize) -> Self {
         self.run_bytes = bytes;
+        self
+    }
+
+    /// Loads runs of this many rows in bulk, for tests that need not be large.
+    #[cfg(test)]
+    pub(crate) fn with_bulk_rows(mut self, rows: usize) -> Self {
+        self.bulk_rows = rows;
         self
     }
 
@@ -198,7 +207,7 @@ impl Restorer {
 
         let meta = MetaRows::new(positions, &[]);
         let engine = stores.engine_mut();
-        if rows.len() < BULK_ROWS {
+        if rows.len() < self.bulk_rows {
             let mut set = WriteSet::default();
             set.rows.extend(
                 rows.iter()
