@@ -8,4 +8,5 @@
 pub mod fleet_check;
 pub mod fleet_oracle;
 pub mod kafka;
+pub mod readers;
 pub mod sources;
