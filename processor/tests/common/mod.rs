@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod faults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +107,7 @@ pub fn config() -> ConfigBuilder {
     Config::builder()
         .set("application.id", "fleet")
         .set("poll.ms", 5)
-        .set("commit.interval.ms", 1)
+        .set("max.event.time.skew.ms", 60_000)
 }
 
 /// Runs the job over everything that is in the log.
