@@ -1,2 +1,2 @@
-//! x
+//! Counts instructions; see the module's place in the README.
 fn main() {}
