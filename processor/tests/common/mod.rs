@@ -11,18 +11,20 @@
 pub mod faults;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use millstream_processor::app::{App, Components, RunUntil};
+use millstream_processor::app::{App, Components, RunUntil, StopHandle};
 use millstream_processor::broker::local::LocalLog;
 use millstream_processor::broker::{
     Broker, FetchConfig, FetchEvent, GroupToken, SinkConfig, TopicPartition, TopicSpec,
 };
-use millstream_processor::clock::VirtualClock;
+use millstream_processor::clock::{Clock, VirtualClock};
 use millstream_processor::config::{Config, ConfigBuilder};
 use millstream_processor::engines::{Engines, MemoryEngines};
 use millstream_processor::partitioner::partition_for;
+use millstream_processor::stream_thread::ProgressHook;
 use millstream_processor::{Error, Summary};
 use millstream_state::codec::I64;
 use millstream_topology::aggregate::Fold;
@@ -216,4 +218,40 @@ pub fn check(log: &LocalLog, messages: &[Message]) {
     assert_eq!(latest(log, "totals"), expected_totals(messages));
     assert_eq!(sorted(log, "late"), [], "nothing may be late");
     assert_eq!(sorted(log, "hourly"), expected_hours(messages));
+}
+
+/// A clock that moves a little whenever somebody looks at its hands; the date stays.
+#[derive(Debug, Default)]
+pub struct TickingClock(AtomicU64);
+
+impl Clock for TickingClock {
+    fn now(&self) -> i64 {
+        NOW
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+/// A progress hook that stops the application, given later, when nothing is left to read and all is committed.
+pub fn stop_when_all_is_read() -> (Arc<OnceLock<StopHandle>>, ProgressHook) {
+    let stop = Arc::new(OnceLock::<StopHandle>::new());
+    let handle = stop.clone();
+    let quiet = AtomicU64::new(0);
+    let hook: ProgressHook = Arc::new(move |progress| {
+        let done = progress.lag == 0 && progress.records_in > 0;
+        // What is in flight between two tasks shows as lag only after a commit, so all must be quiet for a while.
+        let calls = if done {
+            quiet.fetch_add(1, Ordering::SeqCst)
+        } else {
+            quiet.swap(0, Ordering::SeqCst)
+        };
+        if calls >= 3
+            && let Some(stop) = handle.get()
+        {
+            stop.stop();
+        }
+    });
+    (stop, hook)
 }

@@ -1,0 +1,84 @@
+//! An application that is stopped and started again goes on as if nothing had happened, with its state or without.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::faults::MortalEngines;
+use common::*;
+use millstream_processor::App;
+use millstream_processor::app::{Components, RunUntil};
+use millstream_processor::broker::local::LocalLog;
+use millstream_processor::engines::{Engines, MemoryEngines};
+
+/// Runs until everything in the log has been read, then stops as a signal would stop it.
+fn run_and_stop(log: &LocalLog, engines: Arc<dyn Engines>, threads: usize) -> millstream_processor::Summary {
+    let settings = config()
+        .set("num.stream.threads", threads)
+        .set("commit.interval.ms", 50)
+        .build()
+        .unwrap();
+    let (stop, hook) = stop_when_all_is_read();
+    let components = Components {
+        clock: Arc::new(TickingClock::default()),
+        engines,
+        progress: Some(hook),
+    };
+    let app = App::new(job(), settings, Arc::new(log.clone()), components);
+    stop.set(app.stop_handle()).ok().unwrap();
+    app.run(RunUntil::Signal).unwrap()
+}
+
+fn in_two_halves(
+    threads: usize,
+    between: impl FnOnce(Arc<MortalEngines>) -> Arc<dyn Engines>,
+) -> millstream_processor::Summary {
+    let (log, messages) = (new_log(), fleet(30, 600));
+    let (first, second) = messages.split_at(messages.len() / 2 + 7);
+    let engines = Arc::new(MortalEngines::default());
+    produce(&log, first);
+    run_and_stop(&log, engines.clone(), threads);
+    produce(&log, second);
+    let settings = config().set("num.stream.threads", threads);
+    let summary = run_with(Arc::new(log.clone()), settings, between(engines)).unwrap();
+    check(&log, &messages);
+    summary
+}
+
+#[test]
+fn with_its_state_it_replays_nothing() {
+    for threads in [1, 3] {
+        let summary = in_two_halves(threads, |engines| engines);
+        assert_eq!(summary.events.get("restored_records"), None);
+    }
+}
+
+#[test]
+fn without_its_state_it_restores_rows_and_stream_time() {
+    for threads in [1, 3] {
+        let summary = in_two_halves(threads, |_| Arc::new(MemoryEngines::default()));
+        assert!(summary.events["restored_records"] > 0, "{:?}", summary.events);
+    }
+}
+
+#[test]
+fn with_half_its_state_it_replays_the_rest() {
+    in_two_halves(3, |engines| {
+        Arc::new(Arc::into_inner(engines).unwrap().after_restart(true))
+    });
+}
+
+#[test]
+fn a_stop_before_the_run_ends_it_at_once() {
+    let log = new_log();
+    let app = app(Arc::new(log), config(), Arc::new(MemoryEngines::default()));
+    app.stop_handle().stop();
+    assert_eq!(app.run(RunUntil::Signal).unwrap().progress.records_in, 0);
+}
