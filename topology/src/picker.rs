@@ -112,7 +112,9 @@ impl Picker {
 
     /// How far a partition has come in event time, without its next record.
     pub fn time(&self, source: SourceRef) -> Timestamp {
-        self.queues.get(source.index()).map_or(Timestamp::MIN, |queue| queue.running)
+        self.queues
+            .get(source.index())
+            .map_or(Timestamp::MIN, |queue| queue.running)
     }
 
     /// Whether nothing waits.

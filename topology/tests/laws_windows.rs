@@ -1,6 +1,7 @@
 //! Law: windows by slices give what Kafka Streams' rule gives for each window by itself: the same rows, timestamps and late
 //! records, on update and on window close, however the input is cut into batches, whenever it is committed, evicted,
 //! restarted or rolled back.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)] // a test may stop at the first surprise
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! Scenarios that this version does not run are listed with the reason; the test fails when one of them could run after all,
 //! or when a scenario is neither run nor listed.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)] // a test may stop at the first surprise
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -31,6 +31,23 @@ pub(crate) struct Change {
     timestamp: Timestamp,
     /// Not told downstream yet.
     pending: bool,
+    /// Downstream was told of a value before: only then it need be told of a deletion.
+    told: bool,
+}
+
+impl Change {
+    /// A change at this time. Deleting what is not there is none.
+    #[inline]
+    fn note(&mut self, timestamp: Timestamp, was_there: bool, is_there: bool) {
+        if was_there || is_there {
+            let told = if self.pending { self.told } else { was_there };
+            *self = Change {
+                timestamp,
+                pending: true,
+                told,
+            };
+        }
+    }
 }
 
 impl Default for Change {
@@ -38,6 +55,7 @@ impl Default for Change {
         Change {
             timestamp: Timestamp::MIN,
             pending: false,
+            told: false,
         }
     }
 }
@@ -128,15 +146,17 @@ impl<K: Key, V: Data> TableRows<K, V> {
         let mut rows = Vec::with_capacity(store.dirty().len());
         for at in 0..store.dirty().len() {
             let slot = store.dirty()[at];
-            let Some(change) = store
-                .marks(slot)
-                .find_map(|(_, change)| change.pending.then_some(change))
-            else {
+            let mut changes = store.marks(slot).map(|(_, change)| change);
+            let Some(change) = changes.find(|change| change.pending) else {
                 continue;
             };
             change.pending = false;
-            let timestamp = change.timestamp;
+            let Change { timestamp, told, .. } = *change;
+            drop(changes);
             let value = store.get(slot, &());
+            if value.is_none() && !told {
+                continue;
+            }
             // A live value knows the greatest timestamp in it; a deletion has only the change's own.
             let timestamp = value.map_or(timestamp, |v| v.timestamp);
             rows.push(Row::from_state(
@@ -163,11 +183,9 @@ impl<K: Key, V: Data> Changing<'_, K, V> {
     pub fn put(&mut self, slot: Slot, seq: u32, timestamp: Timestamp, value: Option<V>) {
         let new = value.map(|v| Stamped::new(timestamp, v));
         let old = self.store.upsert(slot, (), |row, change| {
-            *change = Change {
-                timestamp,
-                pending: true,
-            };
-            std::mem::replace(row, new)
+            let old = std::mem::replace(row, new);
+            change.note(timestamp, old.is_some(), row.is_some());
+            old
         });
         self.remember(slot, seq, old);
     }
@@ -178,11 +196,9 @@ impl<K: Key, V: Data> Changing<'_, K, V> {
         let looked_up = self.undo.is_some();
         let old = self.store.upsert(slot, (), |row, change| {
             let old = if looked_up { row.clone() } else { None };
-            *change = Change {
-                timestamp,
-                pending: true,
-            };
+            let was_there = row.is_some();
             f(row);
+            change.note(timestamp, was_there, row.is_some());
             old
         });
         self.remember(slot, seq, old);
