@@ -14,35 +14,41 @@
 use crate::Timestamp;
 
 /// Appends `[start]` to a key: Kafka Streams' windowed key as it stands on topics.
+#[inline]
 pub fn put_windowed(start: Timestamp, key: &mut Vec<u8>) {
     key.extend_from_slice(&start.to_be_bytes());
 }
 
 /// Splits a windowed topic key into the inner key and the window start.
+#[inline]
 pub fn split_windowed(bytes: &[u8]) -> Option<(&[u8], Timestamp)> {
     let (key, start) = bytes.split_last_chunk::<8>()?;
     Some((key, Timestamp::from_be_bytes(*start)))
 }
 
 /// Appends `[start][sequence 0]` to a key: Kafka Streams' window changelog key.
+#[inline]
 pub fn put_window_log(start: Timestamp, key: &mut Vec<u8>) {
     key.extend_from_slice(&start.to_be_bytes());
     key.extend_from_slice(&[0; 4]);
 }
 
 /// Splits a window changelog key into the inner key and the window start; the sequence number is not used by us.
+#[inline]
 pub fn split_window_log(bytes: &[u8]) -> Option<(&[u8], Timestamp)> {
     let (rest, _sequence) = bytes.split_last_chunk::<4>()?;
     split_windowed(rest)
 }
 
 /// Appends `[end][start]` to a key: Kafka Streams' session key.
+#[inline]
 pub fn put_session(start: Timestamp, end: Timestamp, key: &mut Vec<u8>) {
     key.extend_from_slice(&end.to_be_bytes());
     key.extend_from_slice(&start.to_be_bytes());
 }
 
 /// Splits a session key into the inner key, start and end.
+#[inline]
 pub fn split_session(bytes: &[u8]) -> Option<(&[u8], Timestamp, Timestamp)> {
     let (rest, start) = split_windowed(bytes)?;
     let (key, end) = split_windowed(rest)?;
@@ -50,11 +56,13 @@ pub fn split_session(bytes: &[u8]) -> Option<(&[u8], Timestamp, Timestamp)> {
 }
 
 /// Appends a time so that byte order is time order.
+#[inline]
 pub fn put_ordered_time(time: Timestamp, out: &mut Vec<u8>) {
     out.extend_from_slice(&((time as u64) ^ (1 << 63)).to_be_bytes());
 }
 
 /// Splits off a time written by [`put_ordered_time`].
+#[inline]
 pub fn split_ordered_time(bytes: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (time, rest) = bytes.split_first_chunk::<8>()?;
     Some(((u64::from_be_bytes(*time) ^ (1 << 63)) as Timestamp, rest))

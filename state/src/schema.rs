@@ -37,6 +37,7 @@ pub trait Sub: Copy + Ord + Debug + Send + 'static {
 
 impl Sub for () {
     const LOWEST: Self = ();
+    #[inline]
     fn next(self) -> Option<Self> {
         None
     }
@@ -44,10 +45,13 @@ impl Sub for () {
         None
     }
     fn at(_start: Timestamp) -> Self {}
+    #[inline]
     fn put(self, _out: &mut Vec<u8>) {}
+    #[inline]
     fn split(row_key: &[u8]) -> Option<(Self, &[u8])> {
         Some(((), row_key))
     }
+    #[inline]
     fn put_log(self, _out: &mut Vec<u8>) {}
     fn split_log(log_key: &[u8]) -> Option<(&[u8], Self)> {
         Some((log_key, ()))
@@ -56,6 +60,7 @@ impl Sub for () {
 
 impl Sub for Timestamp {
     const LOWEST: Self = Timestamp::MIN;
+    #[inline]
     fn next(self) -> Option<Self> {
         self.checked_add(1)
     }
@@ -65,12 +70,15 @@ impl Sub for Timestamp {
     fn at(start: Timestamp) -> Self {
         start
     }
+    #[inline]
     fn put(self, out: &mut Vec<u8>) {
         keys::put_ordered_time(self, out);
     }
+    #[inline]
     fn split(row_key: &[u8]) -> Option<(Self, &[u8])> {
         keys::split_ordered_time(row_key)
     }
+    #[inline]
     fn put_log(self, out: &mut Vec<u8>) {
         keys::put_window_log(self, out);
     }
@@ -90,6 +98,7 @@ pub struct Stamped<V> {
 
 impl<V> Stamped<V> {
     /// A value with its time.
+    #[inline]
     pub fn new(timestamp: Timestamp, value: V) -> Self {
         Stamped { timestamp, value }
     }
@@ -142,6 +151,7 @@ pub trait Schema: 'static {
 }
 
 /// Splits a row value into its timestamp and the bytes of the value.
+#[inline]
 pub(crate) fn split_stamp(row_value: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (timestamp, value) = row_value.split_first_chunk::<8>()?;
     Some((Timestamp::from_be_bytes(*timestamp), value))

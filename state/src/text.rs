@@ -36,6 +36,7 @@ impl Str {
     }
 
     /// Text from undecoded bytes: checked to be UTF-8; long text shares the fetch buffer where there is one.
+    #[inline]
     pub fn from_raw(raw: Raw<'_>) -> Result<Str, DecodeError> {
         match std::str::from_utf8(raw.bytes()) {
             Ok(text) => {
@@ -50,6 +51,7 @@ impl Str {
     }
 
     /// The same text without a handle on the buffer it was fetched with.
+    #[inline]
     pub fn detach(&self) -> Str {
         match &self.0 {
             Repr::Inline { .. } => self.clone(),
@@ -58,6 +60,7 @@ impl Str {
     }
 
     /// The text. Costs a UTF-8 check.
+    #[inline]
     pub fn as_str(&self) -> &str {
         // Only checked text is ever stored, so the fallback is never taken.
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
@@ -73,6 +76,7 @@ impl Str {
     }
 
     /// Bytes kept outside the value itself.
+    #[inline]
     pub(crate) fn heap_len(&self) -> usize {
         match &self.0 {
             Repr::Inline { .. } => 0,
@@ -80,6 +84,7 @@ impl Str {
         }
     }
 
+    #[inline]
     fn inline(text: &[u8]) -> Option<Str> {
         let mut bytes = [0; INLINE];
         bytes.get_mut(..text.len())?.copy_from_slice(text);
@@ -97,6 +102,7 @@ impl Default for Str {
 }
 
 impl From<&str> for Str {
+    #[inline]
     fn from(text: &str) -> Self {
         Str::inline(text.as_bytes()).unwrap_or_else(|| Str(Repr::Shared(Bytes::copy_from_slice(text.as_bytes()))))
     }
@@ -110,6 +116,7 @@ impl From<String> for Str {
 
 impl Deref for Str {
     type Target = str;
+    #[inline]
     fn deref(&self) -> &str {
         self.as_str()
     }
@@ -166,6 +173,7 @@ impl PartialOrd for Str {
 }
 
 impl Ord for Str {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_bytes().cmp(other.as_bytes())
     }

@@ -43,6 +43,7 @@ use std::hash::{BuildHasher, Hash};
 pub struct Slot(u32);
 
 impl Slot {
+    #[inline]
     fn index(self) -> usize {
         self.0 as usize
     }
@@ -84,22 +85,27 @@ impl CellState {
     const CLEAN: CellState = CellState(0);
     const DIRTY: u32 = 1 << 31;
 
+    #[inline]
     fn is_dirty(self) -> bool {
         self.0 & Self::DIRTY != 0
     }
 
+    #[inline]
     fn is_clean(self) -> bool {
         self.0 == 0
     }
 
+    #[inline]
     fn dirtied(self) -> CellState {
         CellState(self.0 | Self::DIRTY)
     }
 
+    #[inline]
     fn sealed(epoch: u32) -> CellState {
         CellState(epoch)
     }
 
+    #[inline]
     fn acked(self, epoch: u32) -> CellState {
         if self.0 & !Self::DIRTY == epoch {
             CellState(self.0 & Self::DIRTY)

@@ -100,6 +100,7 @@ impl Sealed {
 }
 
 /// The first sixteen bytes, padded with zeros: orders as the bytes do, but for ties.
+#[inline]
 pub(crate) fn sort_head(key: &[u8]) -> u128 {
     let mut head = [0; 16];
     for (to, from) in head.iter_mut().zip(key) {
