@@ -30,6 +30,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Bincode<T> {
     /// # Panics
     /// When the type cannot be written at all (a sequence of unknown length, a failing `Serialize`) or the value is larger
     /// than 64 MiB: a defect of the type, not of the data.
+    #[expect(
+        clippy::panic,
+        reason = "an unwritable type is a defect of the program, and encoding has no one to tell"
+    )]
     fn encode(&self, value: &T, out: &mut Vec<u8>) {
         out.push(FORMAT);
         if let Err(error) = bincode::serde::encode_into_std_write(value, out, CONFIG) {

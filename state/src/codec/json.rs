@@ -20,6 +20,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Json<T> {
     /// # Panics
     /// When the type has no JSON form at all (a map whose keys are not text, or a failing `Serialize`): a defect of the
     /// type, not of the data.
+    #[expect(
+        clippy::panic,
+        reason = "an unwritable type is a defect of the program, and encoding has no one to tell"
+    )]
     fn encode(&self, value: &T, out: &mut Vec<u8>) {
         if let Err(error) = serde_json::to_writer(out, value) {
             panic!(

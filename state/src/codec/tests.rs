@@ -2,7 +2,7 @@ use super::*;
 use crate::text::Str;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +83,10 @@ fn errors_name_the_expectation_and_stay_short() {
 #[test]
 #[should_panic(expected = "cannot be written as JSON")]
 fn a_type_without_json_form_is_a_defect() {
-    bytes_of(&Json::<HashMap<(i32, i32), i32>>::new(), &HashMap::from([((1, 2), 3)]));
+    bytes_of(
+        &Json::<BTreeMap<(i32, i32), i32>>::new(),
+        &BTreeMap::from([((1, 2), 3)]),
+    );
 }
 
 proptest! {

@@ -2,6 +2,8 @@
 //!
 //! The suites panic where an engine does not hold its contract. They take a seed, so that a failure can be repeated.
 
+#![allow(clippy::expect_used, reason = "a suite panics where the contract is not held")]
+
 mod engine;
 mod stores;
 

@@ -52,9 +52,12 @@ fn rows_of(families: &mut Vec<Rows>, family: Family) -> &mut Rows {
     &mut families[index]
 }
 
-fn between<'a>(from: &'a [u8], to: Option<&'a [u8]>) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
-    // BTreeMap panics on a range that ends before it starts.
-    (to.is_none_or(|to| from < to)).then_some((Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded)))
+/// What `BTreeMap::range` takes; `None` where it would panic, on a range that ends before it starts.
+type Between<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+fn between<'a>(from: &'a [u8], to: Option<&'a [u8]>) -> Option<Between<'a>> {
+    let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+    to.is_none_or(|to| from < to).then_some((Bound::Included(from), end))
 }
 
 fn apply(families: &mut Vec<Rows>, family: Family, (key, value): RowRef<'_>) {

@@ -25,6 +25,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use range::Visit;
 pub(crate) use seal::sort_head;
 pub use seal::{LogRow, Sealed};
 

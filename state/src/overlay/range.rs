@@ -8,17 +8,14 @@ use crate::schema::{Schema, Stamped, Sub};
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
+/// Sees a row; says whether to go on.
+pub type Visit<'a, S> = dyn FnMut(&<S as Schema>::Key, <S as Schema>::Sub, &Stamped<<S as Schema>::Value>) -> bool + 'a;
+
 impl<S: Schema> Overlay<S> {
     /// Visits live rows with `from <= row key < to` (byte order of row keys; no upper end when `None`) until `visit`
     /// returns false. Sees uncommitted changes. Costs a pass over the keys in memory and an engine scan: not for every
     /// record.
-    pub fn range(
-        &self,
-        engine: &dyn Engine,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&S::Key, S::Sub, &Stamped<S::Value>) -> bool,
-    ) -> Result<()> {
+    pub fn range(&self, engine: &dyn Engine, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_, S>) -> Result<()> {
         let mut start = Vec::new();
         if let Some(floor) = self.floor {
             floor.put(&mut start);
@@ -54,11 +51,7 @@ impl<S: Schema> Overlay<S> {
     }
 
     /// Visits all live rows, in row key order.
-    pub fn all(
-        &self,
-        engine: &dyn Engine,
-        visit: &mut dyn FnMut(&S::Key, S::Sub, &Stamped<S::Value>) -> bool,
-    ) -> Result<()> {
+    pub fn all(&self, engine: &dyn Engine, visit: &mut Visit<'_, S>) -> Result<()> {
         self.range(engine, &[], None, visit)
     }
 
@@ -128,7 +121,7 @@ struct BusyRow<'a, S: Schema> {
 
 impl<S: Schema> BusyRow<'_, S> {
     /// Shows the row unless it is deleted; says whether to go on.
-    fn show(&self, visit: &mut dyn FnMut(&S::Key, S::Sub, &Stamped<S::Value>) -> bool) -> bool {
+    fn show(&self, visit: &mut Visit<'_, S>) -> bool {
         self.value.is_none_or(|value| visit(self.key, self.sub, value))
     }
 }
