@@ -1,2 +1,25 @@
-//! x
-fn main() {}
+//! Where does the time go? `cargo bench -p millstream-benches`, or with a name: `cargo bench -p millstream-benches -- overlay`.
+
+mod codecs;
+mod commit;
+mod operators;
+mod overlay;
+mod record_batch;
+mod restore;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::time::Duration;
+
+fn config() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20)
+}
+
+criterion_group! {
+    name = benches;
+    config = config();
+    targets = codecs::bench, record_batch::bench, overlay::bench, operators::bench, commit::bench, restore::bench
+}
+criterion_main!(benches);

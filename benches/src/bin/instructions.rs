@@ -1,2 +1,175 @@
-//! Counts instructions; see the module's place in the README.
-fn main() {}
+//! Did a change make a record dearer? Counts instructions of a fixed replay with callgrind, which a busy machine does not
+//! disturb, and prints them beside those of the committed file.
+//!
+//! ```text
+//! cargo run --release -p millstream-benches --bin instructions             compare with benches/instructions.json
+//! cargo run --release -p millstream-benches --bin instructions -- --write  write that file
+//! ```
+//!
+//! The program runs itself once more for each case, under `valgrind --tool=callgrind`, which counts only inside
+//! [`measured`]. There are crates for this (iai-callgrind, now gungraun); they want a second program of exactly their own
+//! version installed by hand, and we need one number for each case.
+
+use millstream_benches::cases::{self, Case, Skew};
+use millstream_benches::data::{BATCH, KEYS};
+use millstream_benches::replay::{Replay, Result};
+use millstream_benches::stores::{Changelog, Rows};
+use millstream_state::engine::MemoryEngine;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Chunks that are fed before counting begins, so that keys are known; as many again are counted.
+const WARM: usize = 200;
+/// Argument of the program's second self.
+const COUNT: &str = "--count";
+
+/// Instructions per record (or row), by case.
+type Counts = BTreeMap<String, f64>;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        [COUNT, case] => run(case),
+        ["--write"] => write(&count_all()?),
+        [] | ["--bench"] => compare(&count_all()?),
+        _ => Err(format!("unknown arguments {args:?}: none, or --write").into()),
+    }
+}
+
+/// Callgrind counts what happens in here.
+#[inline(never)]
+fn measured(work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    let result = work();
+    // Something after the call, or it would become a jump, and callgrind would never see us return.
+    std::hint::black_box(result)
+}
+
+/// What is counted, and how many records (or rows) it is.
+const CASES: &[(&str, usize)] = &[
+    ("forward", WARM * BATCH),
+    ("count", WARM * BATCH),
+    ("count, commit", KEYS as usize),
+    ("JSON count", WARM * BATCH),
+    ("hop 5", WARM * BATCH),
+    ("hop 60", WARM * BATCH),
+    ("hop 60, commits", WARM * BATCH),
+    ("seal and write", KEYS as usize),
+    ("restore", RESTORED as usize),
+];
+
+const RESTORED: u64 = 20_000;
+
+fn run(case: &str) -> Result<()> {
+    let records = 2 * WARM * BATCH;
+    match case {
+        "forward" => feed(&cases::forward(records)?),
+        "count" => feed(&cases::count("count", records, KEYS)?),
+        "count, commit" => commit(&cases::count("count", records, KEYS)?),
+        "JSON count" => feed(&cases::json_count(records)?),
+        "hop 5" => feed(&cases::hop("hop 5", 10, 2, Skew::Auctions, records)?),
+        "hop 60" => feed(&cases::hop("hop 60", 60, 1, Skew::Auctions, records)?),
+        "hop 60, commits" => commit(&cases::hop("hop 60", 60, 1, Skew::Auctions, records)?),
+        "seal and write" => {
+            let mut rows = Rows::new(Box::new(MemoryEngine::new()), 100)?;
+            rows.dirty(KEYS, 0);
+            rows.commit(0)?;
+            rows.dirty(KEYS, 1);
+            measured(&mut || rows.commit(1).map(drop))
+        }
+        "restore" => {
+            let changelog = Changelog::new(RESTORED);
+            let mut rows = Rows::new(Box::new(MemoryEngine::new()), 100)?;
+            measured(&mut || rows.restore(&changelog).map(drop))
+        }
+        _ => Err(format!("there is no case '{case}'").into()),
+    }
+}
+
+fn feed(case: &Case) -> Result<()> {
+    let mut replay = Replay::new(case)?;
+    let (warm, rest) = case.chunks.split_at(WARM);
+    for chunks in warm.chunks(case.commit_every) {
+        chunks.iter().try_for_each(|chunk| replay.feed(chunk))?;
+        replay.commit()?;
+    }
+    for chunks in rest.chunks(case.commit_every) {
+        measured(&mut || chunks.iter().try_for_each(|chunk| replay.feed(chunk)))?;
+        replay.commit()?;
+    }
+    Ok(())
+}
+
+fn commit(case: &Case) -> Result<()> {
+    let mut replay = Replay::new(case)?;
+    let (warm, rest) = case.chunks.split_at(WARM);
+    for chunks in warm.chunks(case.commit_every) {
+        chunks.iter().try_for_each(|chunk| replay.feed(chunk))?;
+        replay.commit()?;
+    }
+    for chunks in rest.chunks(case.commit_every) {
+        chunks.iter().try_for_each(|chunk| replay.feed(chunk))?;
+        measured(&mut || replay.commit())?;
+    }
+    Ok(())
+}
+
+fn count_all() -> Result<Counts> {
+    let dir = tempfile::tempdir()?;
+    CASES
+        .iter()
+        .map(|(case, records)| Ok((case.to_string(), count(case, dir.path())? as f64 / *records as f64)))
+        .collect()
+}
+
+fn count(case: &str, dir: &Path) -> Result<u64> {
+    let out = dir.join("callgrind.out");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--tool=callgrind", "--toggle-collect=instructions::measured"]);
+    valgrind.arg(format!("--callgrind-out-file={}", out.display()));
+    valgrind.arg(std::env::current_exe()?).args([COUNT, case]);
+    let status = valgrind.stdin(Stdio::null()).status();
+    let status = status
+        .map_err(|error| format!("cannot run valgrind ({error}): install it (Debian: apt-get install valgrind)"))?;
+    if !status.success() {
+        return Err(format!("case '{case}' under valgrind: {status}").into());
+    }
+    let text = std::fs::read_to_string(&out)?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    match total.and_then(|total| total.trim().parse().ok()) {
+        Some(0) | None => Err(format!("callgrind counted nothing for '{case}': was `measured` inlined?").into()),
+        Some(total) => Ok(total),
+    }
+}
+
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json")
+}
+
+fn write(counts: &Counts) -> Result<()> {
+    let rounded: BTreeMap<_, _> = counts
+        .iter()
+        .map(|(case, count)| (case, (count * 10.0).round() / 10.0))
+        .collect();
+    std::fs::write(file(), serde_json::to_string_pretty(&rounded)? + "\n")?;
+    println!("wrote {}", file().display());
+    Ok(())
+}
+
+fn compare(counts: &Counts) -> Result<()> {
+    let committed: Counts = serde_json::from_slice(&std::fs::read(file())?)?;
+    println!("| case | instructions per record | committed | difference |");
+    println!("|---|--:|--:|--:|");
+    for (case, _) in CASES {
+        let now = counts.get(*case).copied().unwrap_or(f64::NAN);
+        let (then, difference) = match committed.get(*case) {
+            Some(then) => (format!("{then:.1}"), format!("{:+.1} %", (now / then - 1.0) * 100.0)),
+            None => ("-".to_owned(), "new".to_owned()),
+        };
+        println!("| {case} | {now:.1} | {then} | {difference} |");
+    }
+    Ok(())
+}
