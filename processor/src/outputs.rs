@@ -74,13 +74,12 @@ impl Outputs {
     fn append(&mut self, route: usize, record: &OutRecord<'_>, task_partition: i32) -> Result<()> {
         let target = &mut self.routes[route];
         let count = target.partitions.len() as i32;
-        let partition = match (record.partition, record.key) {
+        let partition = match record.partition_key {
             _ if count == 0 => {
                 return self.refuse(record, &format!("topic {} does not exist: create it", record.topic));
             }
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for(key, count),
-            (None, None) => task_partition.rem_euclid(count),
+            Some(key) => partition_for(key, count),
+            None => task_partition.rem_euclid(count),
         };
         let Some(to) = usize::try_from(partition).ok().and_then(|at| target.partitions.get(at)) else {
             return self.refuse(

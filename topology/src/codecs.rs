@@ -153,7 +153,14 @@ impl<KC, VC> Both<KC, VC> {
     {
         let key = |out: &mut Vec<u8>| write(&*self.key, &row.key, out);
         let value = |out: &mut Vec<u8>| write(&*self.value, &row.value, out);
-        outbox.encode(topic, row.timestamp, headers, key, value);
+        outbox.encode(
+            topic,
+            row.timestamp,
+            headers,
+            key,
+            |key| self.key.partition_part(key).len(),
+            value,
+        );
     }
 
     fn put_with_headers<K, V>(&self, batch: &Batch<K, V>, row: &Row<K, V>, topic: TopicRef, outbox: &mut Outbox)

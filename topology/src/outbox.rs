@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use millstream_state::Timestamp;
 
-use crate::record::Span;
-
 /// A topic the task writes to, resolved once. Numbers are the task's own: see [`Outbox::topic_name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicRef(u32);
@@ -20,14 +18,33 @@ impl TopicRef {
     }
 }
 
+/// Key, value and headers lie one after the other in the arena, from `start`.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    start: usize,
     topic: TopicRef,
-    partition: i32,
     timestamp: Timestamp,
-    key: Span,
-    value: Span,
-    headers: Span,
+    key: Len,
+    /// How much of the key says where it belongs.
+    partition_part: u32,
+    value: Len,
+    headers: u32,
+}
+
+/// Length of a part; null is told apart from zero bytes.
+#[derive(Debug, Clone, Copy)]
+struct Len(u32);
+
+impl Len {
+    const NULL: Len = Len(u32::MAX);
+
+    fn bytes(self) -> usize {
+        if self.0 == u32::MAX { 0 } else { self.0 as usize }
+    }
+
+    fn part(self, bytes: &[u8]) -> Option<&[u8]> {
+        (self.0 != u32::MAX).then_some(bytes)
+    }
 }
 
 /// Encoded records on their way out. Drained by whoever drives the task after every run.
@@ -45,10 +62,10 @@ pub struct OutRecord<'a> {
     pub topic: &'a Arc<str>,
     /// The topic's number in this task.
     pub topic_ref: TopicRef,
-    /// The partition when the node chose one; else the default partitioner chooses by key bytes.
-    pub partition: Option<i32>,
     /// Key bytes or null.
     pub key: Option<&'a [u8]>,
+    /// The part of the key the partitioner hashes: all of it, save for windowed keys, whose window does not count.
+    pub partition_key: Option<&'a [u8]>,
     /// Value bytes or null.
     pub value: Option<&'a [u8]>,
     /// Header block in RecordBatch v2 form; empty means none.
@@ -86,11 +103,18 @@ impl Outbox {
             out.extend_from_slice(bytes.unwrap_or_default());
             bytes.is_some()
         };
-        self.encode(topic, timestamp, headers, |out| copy(key, out), |out| copy(value, out));
+        self.encode(
+            topic,
+            timestamp,
+            headers,
+            |out| copy(key, out),
+            <[u8]>::len,
+            |out| copy(value, out),
+        );
     }
 
     /// Adds a record by encoding it in place: no copy. `key` and `value` append their bytes and say whether they are
-    /// anything but null.
+    /// anything but null; `partition_part` says how many of the key's bytes the partitioner hashes.
     #[inline]
     pub fn encode(
         &mut self,
@@ -98,51 +122,51 @@ impl Outbox {
         timestamp: Timestamp,
         headers: &[u8],
         key: impl FnOnce(&mut Vec<u8>) -> bool,
+        partition_part: impl FnOnce(&[u8]) -> usize,
         value: impl FnOnce(&mut Vec<u8>) -> bool,
     ) {
+        let start = self.arena.len();
         let key = self.part(key);
+        let partition_part = partition_part(&self.arena[start..]) as u32;
         let value = self.part(value);
-        let headers = match headers {
-            [] => Span::EMPTY,
-            block => self.part(|out| {
-                out.extend_from_slice(block);
-                true
-            }),
-        };
+        self.arena.extend_from_slice(headers);
+        let headers = headers.len() as u32;
         self.entries.push(Entry {
+            start,
             topic,
-            partition: -1,
             timestamp,
             key,
+            partition_part,
             value,
             headers,
         });
     }
 
     #[inline]
-    fn part(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Span {
+    fn part(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> Len {
         let start = self.arena.len();
         if !write(&mut self.arena) {
             self.arena.truncate(start);
-            return Span::NULL;
+            return Len::NULL;
         }
-        // Spans hold 4 GiB; a run is drained long before, at a few hundred rows.
-        Span {
-            start: start as u32,
-            len: (self.arena.len() - start) as u32,
-        }
+        // Kafka's records hold less than 2 GiB; the sink refuses what is longer (door 3).
+        Len((self.arena.len() - start).min(u32::MAX as usize - 1) as u32)
     }
 
     /// The records, in the order they were made.
     pub fn records(&self) -> impl ExactSizeIterator<Item = OutRecord<'_>> {
-        self.entries.iter().map(|e| OutRecord {
-            topic: &self.topics[e.topic.index()],
-            topic_ref: e.topic,
-            partition: (e.partition >= 0).then_some(e.partition),
-            key: e.key.of(&self.arena),
-            value: e.value.of(&self.arena),
-            headers: e.headers.of(&self.arena).unwrap_or_default(),
-            timestamp: e.timestamp,
+        self.entries.iter().map(|e| {
+            let (key, rest) = self.arena[e.start..].split_at(e.key.bytes());
+            let (value, rest) = rest.split_at(e.value.bytes());
+            OutRecord {
+                topic: &self.topics[e.topic.index()],
+                topic_ref: e.topic,
+                key: e.key.part(key),
+                partition_key: e.key.part(&key[..e.partition_part as usize]),
+                value: e.value.part(value),
+                headers: &rest[..e.headers as usize],
+                timestamp: e.timestamp,
+            }
         })
     }
 

@@ -270,6 +270,10 @@ impl<T: 'static> Codec<T> for SharedCodec<T> {
         self.0.encode(value, out);
     }
 
+    fn partition_part<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
+        self.0.partition_part(encoded)
+    }
+
     fn decode(&self, raw: Raw<'_>) -> Result<T, DecodeError> {
         self.0.decode(raw)
     }

@@ -98,6 +98,10 @@ impl Task {
     /// row, ascending over all feeds of the round). Which rows, in what order, is the business of [`crate::picker`].
     pub fn feed(&mut self, source: SourceRef, chunk: &Arc<Chunk>, rows: Range<usize>, seqs: &[u32]) {
         debug_assert_eq!(rows.len(), seqs.len(), "one sequence number per row");
+        debug_assert!(
+            source.index() < self.sources.len(),
+            "sources are places in the sub-topology's list"
+        );
         let records = chunk.records().get(rows.clone()).unwrap_or_default();
         let pick = |(i, (record, &seq)): (usize, (&RawRecord, &u32))| Pick {
             index: (rows.start + i) as u32,

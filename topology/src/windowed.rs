@@ -235,6 +235,12 @@ impl<K: 'static, C: Codec<K>> Codec<Windowed<K>> for WindowedKey<C> {
         keys::put_windowed(value.window.start, out);
     }
 
+    /// All windows of a key lie in the key's own partition, as in Kafka Streams.
+    fn partition_part<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
+        let key = keys::split_windowed(encoded).map_or(encoded, |(key, _)| key);
+        self.inner.partition_part(key)
+    }
+
     fn decode(&self, raw: Raw<'_>) -> Result<Windowed<K>, DecodeError> {
         let bytes = raw.bytes();
         let (key, start) = keys::split_windowed(bytes).ok_or_else(|| {

@@ -101,6 +101,12 @@ pub trait Codec<T>: Send + Sync + 'static {
     /// Reads a value; may keep a handle on the buffer through [`Raw::share`].
     fn decode(&self, raw: Raw<'_>) -> Result<T, DecodeError>;
 
+    /// The part of a key's bytes that says which partition it belongs to: all of them, save for keys that carry more than
+    /// the record's key (a window).
+    fn partition_part<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
+        encoded
+    }
+
     /// Whether `value` is written as Kafka's null (no bytes at all) rather than by [`Codec::encode`].
     fn is_null(&self, _value: &T) -> bool {
         false
@@ -125,6 +131,10 @@ impl<T: 'static, C: Codec<T>> Codec<Option<T>> for Nullable<C> {
 
     fn decode(&self, raw: Raw<'_>) -> Result<Option<T>, DecodeError> {
         self.0.decode(raw).map(Some)
+    }
+
+    fn partition_part<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
+        self.0.partition_part(encoded)
     }
 
     fn is_null(&self, value: &Option<T>) -> bool {

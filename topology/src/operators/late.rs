@@ -74,7 +74,8 @@ impl<K: Data, V: Data> LateRecords<K, V> {
             headers::append(own, &more, &mut block);
             let key = |out: &mut Vec<u8>| put(&*codecs.key, &row.key, out);
             let value = |out: &mut Vec<u8>| put(&*codecs.value, &row.value, out);
-            cx.outbox().encode(*topic, row.timestamp, &block, key, value);
+            let part = |key: &[u8]| codecs.key.partition_part(key).len();
+            cx.outbox().encode(*topic, row.timestamp, &block, key, part, value);
         }
     }
 }
