@@ -28,7 +28,7 @@ pub enum Reason {
     FutureTimestamp,
     /// A processing step refused the record.
     Process,
-    /// Too late for every window it belongs to.
+    /// Too late for a window; counted once for each window missed.
     Late,
     /// A key that an operator cannot use (null in a join or a grouping).
     UnusableKey,

@@ -126,3 +126,51 @@ proptest! {
         prop_assert_eq!(rows.iter().map(|r| (r.0, r.1)).collect::<BTreeMap<_, _>>(), model.table);
     }
 }
+
+/// Kafka Streams' rules: a null value is dropped and counted; a null key as well by an inner join, while a left join joins it
+/// with nothing.
+#[test]
+fn null_keys_and_values() {
+    let b = StreamBuilder::new();
+    let table = b.table::<i64, i64>(
+        "table",
+        Consumed::with(I64, I64),
+        Materialized::with(I64, I64).named("table"),
+    );
+    let stream = b.stream::<Option<i64>, Option<i64>>("stream", Consumed::with(Nullable(I64), Nullable(I64)));
+    let joined = || Joined::with(Nullable(I64), Nullable(I64));
+    let produced = || Produced::with(Nullable(I64), I64);
+    stream
+        .join(&table, joined().named("inner"), |_, v, t| v.unwrap() + t)
+        .to("inner-out", produced());
+    let or_zero = |_: &Option<i64>, v: Option<i64>, t: Option<&i64>| v.unwrap() + t.unwrap_or(&0);
+    stream
+        .left_join(&table, joined().named("left"), or_zero)
+        .to("left-out", produced());
+    let driver = TestDriver::new(&b.build("nulls").unwrap()).unwrap();
+    driver.input("table", I64, I64).pipe(&1, &100, 0).unwrap();
+    let input = driver.input("stream", Nullable(I64), Nullable(I64));
+    for (key, value) in [
+        (Some(1), Some(1)),
+        (None, Some(2)),
+        (Some(1), None),
+        (None, None),
+        (Some(2), Some(3)),
+    ] {
+        input.pipe(&key, &value, 1).unwrap();
+    }
+    let out = |topic: &str| {
+        driver
+            .output::<Option<i64>, i64>(topic, Nullable(I64), I64)
+            .read_all()
+            .unwrap()
+    };
+    assert_eq!(out("inner-out"), [(Some(1), 101, 1)]);
+    assert_eq!(out("left-out"), [(Some(1), 101, 1), (None, 2, 1), (Some(2), 3, 1)]);
+    let counters = driver.counters();
+    let count = |node: &str, name: &str| counters.get(&(node.to_owned(), name.to_owned())).copied();
+    assert_eq!(count("inner", "dropped.unusable_key"), Some(1));
+    assert_eq!(count("inner", "dropped.unusable_value"), Some(2));
+    assert_eq!(count("left", "dropped.unusable_key"), None);
+    assert_eq!(count("left", "dropped.unusable_value"), Some(2));
+}

@@ -75,10 +75,10 @@ impl PerWindow {
     }
 
     fn finish(&mut self) {
-        if self.emit == EmitStrategy::OnWindowClose {
-            if let Some(last) = self.close(|_, _| true) {
-                self.closed = self.closed.max(last + self.windows.advance_ms());
-            }
+        if self.emit == EmitStrategy::OnWindowClose
+            && let Some(last) = self.close(|_, _| true)
+        {
+            self.closed = self.closed.max(last + self.windows.advance_ms());
         }
         self.commit();
     }

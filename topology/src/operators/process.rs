@@ -52,9 +52,9 @@ mod stores;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millstream_state::{StateError, Timestamp, overlay::Slot};
+use millstream_state::{StateError, Timestamp};
 
-pub use self::stores::{KeyValueStore, OpenKeyValue, OpenWindow, Stores, WindowStore};
+pub use self::stores::{Expiring, KeyValueStore, OpenKeyValue, OpenWindow, Stores, WindowStore};
 use crate::{
     error::Result,
     graph::NodeSpec,
@@ -230,14 +230,16 @@ impl<K: Data, V: Data> Stream<K, V> {
         let edge = self.builder().add_node(spec, move |w, out| {
             let (input, output) = (w.input(input), w.output(out));
             let on_bad = w.on_bad(Door::Process, &Policy::Configured)?;
-            let process = make(stores.open(w)?);
+            let mut expiring = Expiring::default();
+            let process = make(stores.open(w, &mut expiring)?);
+            let periods = BTreeMap::new();
             Ok(ProcessNode {
                 input,
                 output,
                 process,
                 on_bad,
-                expiring: stores.expiring(w)?,
-                periods: BTreeMap::new(),
+                expiring,
+                periods,
             })
         });
         self.next(edge, &name, true)
@@ -249,7 +251,7 @@ struct ProcessNode<K, V, L, W, P> {
     output: Outlet<Batch<L, W>>,
     process: P,
     on_bad: OnBad,
-    expiring: Vec<stores::Expire>,
+    expiring: Expiring,
     periods: BTreeMap<(Clock, u32), i64>,
 }
 
@@ -338,9 +340,7 @@ impl<K: Data, V: Data, L: Data, W: Data, P: Process<K, V, L, W>> Node for Proces
     }
 
     fn flush(&mut self, cx: &mut Ctx<'_>) -> Result<()> {
-        for expire in &self.expiring {
-            expire(cx.stream_time());
-        }
+        self.expiring.expire(cx.stream_time());
         Ok(())
     }
 
@@ -349,6 +349,3 @@ impl<K: Data, V: Data, L: Data, W: Data, P: Process<K, V, L, W>> Node for Proces
         self.call(cx, now, |process, cx| process.finish(cx))
     }
 }
-
-/// The place of a key after it was loaded.
-type Loaded = Result<Slot, StateError>;

@@ -32,7 +32,7 @@ use millstream_state::{
 };
 
 use self::close::Due;
-pub(crate) use self::layout::Layout;
+use self::layout::Layout;
 use super::late::LateRecords;
 use super::nulls::NullValues;
 use crate::{

@@ -1,21 +1,29 @@
 //! Stores of custom operators: declared on the builder, opened in each task.
 
-use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 use millstream_state::{
     StateError, Timestamp,
     data::Key,
+    overlay::Slot,
     schema::{KeyValue, Schema, Slices, Stamped},
     spec::{StoreKind, StoreSpec},
     stores::Shared,
 };
 
-use super::{Loaded, ProcessCtx};
+use super::ProcessCtx;
 use crate::{builder::StreamBuilder, error::Result, options::Materialized, record::Data, wiring::Wiring};
 
-/// Drops rows that expired at this stream time.
-pub(super) type Expire = Box<dyn Fn(Timestamp)>;
+/// The stores of an operator whose rows expire.
+#[derive(Default)]
+pub struct Expiring(Vec<Box<dyn Fn(Timestamp)>>);
+
+impl Expiring {
+    /// Drops the rows that are too old at this stream time.
+    pub(super) fn expire(&self, stream_time: Timestamp) {
+        self.0.iter().for_each(|expire| expire(stream_time));
+    }
+}
 
 /// A declared key-value store: one value per key.
 pub struct KeyValueStore<K, V>(Declared<K, V>);
@@ -94,11 +102,8 @@ pub trait Stores: Send + Sync + 'static {
     type Open;
     /// Their names.
     fn names(&self) -> Vec<String>;
-    /// Opens them in a task.
-    fn open(&self, w: &mut Wiring<'_>) -> Result<Self::Open>;
-    /// How rows of those that expire are dropped.
-    #[doc(hidden)]
-    fn expiring(&self, w: &mut Wiring<'_>) -> Result<Vec<Box<dyn Fn(Timestamp)>>>;
+    /// Opens them in a task, and notes those whose rows expire.
+    fn open(&self, w: &mut Wiring<'_>, expiring: &mut Expiring) -> Result<Self::Open>;
 }
 
 impl<K: Key, V: Data> Stores for KeyValueStore<K, V> {
@@ -108,17 +113,12 @@ impl<K: Key, V: Data> Stores for KeyValueStore<K, V> {
         vec![self.0.name.clone()]
     }
 
-    fn open(&self, w: &mut Wiring<'_>) -> Result<Self::Open> {
+    fn open(&self, w: &mut Wiring<'_>, _expiring: &mut Expiring) -> Result<Self::Open> {
         let Declared { name, materialized } = &self.0;
         let schema = || KeyValue::new(materialized.key.clone(), materialized.value.clone());
         Ok(OpenKeyValue {
             store: w.store(name, schema)?,
-            marker: PhantomData,
         })
-    }
-
-    fn expiring(&self, _w: &mut Wiring<'_>) -> Result<Vec<Expire>> {
-        Ok(Vec::new())
     }
 }
 
@@ -129,24 +129,18 @@ impl<K: Key, V: Data> Stores for WindowStore<K, V> {
         vec![self.declared.name.clone()]
     }
 
-    fn open(&self, w: &mut Wiring<'_>) -> Result<Self::Open> {
+    fn open(&self, w: &mut Wiring<'_>, expiring: &mut Expiring) -> Result<Self::Open> {
         let Declared { name, materialized } = &self.declared;
         let schema = || Slices::new(materialized.key.clone(), materialized.value.clone());
-        Ok(OpenWindow {
-            store: w.store(name, schema)?,
-            retention_ms: self.retention_ms,
-        })
-    }
-
-    fn expiring(&self, w: &mut Wiring<'_>) -> Result<Vec<Expire>> {
-        let OpenWindow { store, retention_ms } = self.open(w)?;
-        let expire = move |stream_time: Timestamp| {
+        let (store, retention_ms) = (w.store(name, schema)?, self.retention_ms);
+        let rows = store.clone();
+        expiring.0.push(Box::new(move |stream_time: Timestamp| {
             let floor = stream_time.saturating_sub(retention_ms);
             if floor > Timestamp::MIN {
-                store.borrow_mut().expire(floor);
+                rows.borrow_mut().expire(floor);
             }
-        };
-        Ok(vec![Box::new(expire)])
+        }));
+        Ok(OpenWindow { store, retention_ms })
     }
 }
 
@@ -163,16 +157,9 @@ macro_rules! stores {
                 names
             }
 
-            fn open(&self, w: &mut Wiring<'_>) -> Result<Self::Open> {
+            fn open(&self, w: &mut Wiring<'_>, expiring: &mut Expiring) -> Result<Self::Open> {
                 let ($($name,)*) = self;
-                Ok(($($name.open(w)?,)*))
-            }
-
-            fn expiring(&self, w: &mut Wiring<'_>) -> Result<Vec<Expire>> {
-                let ($($name,)*) = self;
-                let mut all = Vec::new();
-                $(all.extend($name.expiring(w)?);)*
-                Ok(all)
+                Ok(($($name.open(w, expiring)?,)*))
             }
         }
     };
@@ -186,7 +173,6 @@ stores!(A, B, C, D);
 /// An open key-value store.
 pub struct OpenKeyValue<K: Key, V: Data> {
     store: Shared<KeyValue<K, V>>,
-    marker: PhantomData<fn() -> V>,
 }
 
 impl<K: Key, V: Data> OpenKeyValue<K, V> {
@@ -292,7 +278,7 @@ impl<K: Key, V: Data> OpenWindow<K, V> {
     }
 }
 
-fn place<S: Schema, L, W>(store: &Shared<S>, key: &S::Key, cx: &ProcessCtx<'_, '_, L, W>) -> Loaded {
+fn place<S: Schema, L, W>(store: &Shared<S>, key: &S::Key, cx: &ProcessCtx<'_, '_, L, W>) -> Result<Slot, StateError> {
     let mut store = store.borrow_mut();
     let slot = store.slot_of(key);
     store.load_missing(cx.task().engine())?;

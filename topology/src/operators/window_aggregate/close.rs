@@ -29,8 +29,11 @@ pub(super) struct Due {
     keys: BTreeMap<Timestamp, Vec<Slot>>,
     /// No window before this one has a result.
     first: Timestamp,
-    /// What `keys` was made from: while memory does not hold all rows, or after keys left it, it tells nothing.
+    /// Whether `keys` tells of all rows in the store: not after a restart, nor after keys were evicted, until memory holds
+    /// all rows that matter again.
     known: bool,
+    /// All rows of slices up to here were loaded, as long as no more keys are evicted.
+    loaded: Timestamp,
     evicted: u64,
 }
 
@@ -41,6 +44,7 @@ impl Due {
             keys: BTreeMap::new(),
             first: Timestamp::MAX,
             known: false,
+            loaded: Timestamp::MIN,
             evicted: 0,
         }
     }
@@ -150,17 +154,25 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         store: &mut Overlay<Slices<K, A, ChangedFrom>>,
         cx: &mut Ctx<'_>,
     ) -> Result<()> {
-        let closed = self.time.closed;
-        let evicted = store.stats().evicted;
-        if self.due.known && self.due.evicted == evicted {
+        let (due, closed, evicted) = (&mut self.due, self.time.closed, store.stats().evicted);
+        if due.evicted != evicted {
+            *due = Due {
+                evicted,
+                ..Due::unknown()
+            };
+        }
+        if due.known {
             return Ok(());
         }
-        store
-            .load_range(cx.engine(), closed, end)
-            .map_err(|e| cx.state_error(e))?;
-        self.due.rebuild(store, &self.layout, closed);
-        self.due.known = store.is_complete_since(&closed);
-        self.due.evicted = evicted;
+        let from = due.loaded.max(closed);
+        if end.is_none_or(|end| from < end) {
+            store
+                .load_range(cx.engine(), from, end)
+                .map_err(|e| cx.state_error(e))?;
+            due.loaded = end.unwrap_or(Timestamp::MAX);
+        }
+        due.rebuild(store, &self.layout, closed);
+        due.known = store.is_complete_since(&due.loaded);
         Ok(())
     }
 

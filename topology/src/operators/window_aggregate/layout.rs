@@ -15,7 +15,7 @@ pub(super) type Cells<'a, K, A> = &'a [Cell<Slices<K, A, ChangedFrom>>];
 
 /// Where a row's `sub` stands for: a slice, or a window when the aggregate cannot merge.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout {
+pub(super) struct Layout {
     windows: TimeWindows,
     slice: i64,
     /// A window is made of the rows in `[start, start + reach)`.
