@@ -1,7 +1,7 @@
-//! The stateless operators against what Kafka Streams does (`../shared/vectors/stateless.json`, not part of the repository).
+//! The stateless operators against what Kafka Streams does (`vectors/stateless.json`).
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
-use std::{error::Error, path::Path};
+use std::error::Error;
 
 use millstream_state::codec::{Json, Nullable};
 use millstream_topology::{
@@ -120,12 +120,7 @@ fn check(name: &str, output: &str, expected: &Value, got: &[(Any, Any, i64)]) {
 
 #[test]
 fn as_kafka_streams_does() -> Result<(), Box<dyn Error>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/stateless.json");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("SKIPPED: the stateless vectors are not at {}", path.display());
-        return Ok(());
-    };
-    let file: Value = serde_json::from_str(&text)?;
+    let file: Value = serde_json::from_str(include_str!("vectors/stateless.json"))?;
     let scenarios = file["scenarios"].as_array().ok_or("no scenarios")?;
     for scenario in scenarios {
         let name = scenario["name"].as_str().ok_or("no name")?;

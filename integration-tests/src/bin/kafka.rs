@@ -66,7 +66,7 @@ fn run(program: &str, args: &[&str]) -> Result<ExitCode, String> {
     };
     match &broker {
         Some(broker) => println!("Apache Kafka at {bootstrap}: {}", broker.describe()),
-        None => println!("NO KAFKA ({})", first_line(&why)),
+        None => println!("NO KAFKA: {why}"),
     }
     let skipped = tempfile::NamedTempFile::new().map_err(|e| format!("no temporary file: {e}"))?;
     let status = Command::new(program)

@@ -207,7 +207,9 @@ fn libs() -> Result<PathBuf, String> {
     fs::create_dir_all(&cache).map_err(|e| format!("cannot make {}: {e}", cache.display()))?;
     // Into a directory of this process, then renamed: others see all jars or none.
     let partial = cache.join(format!("kafka-{VERSION}.{}", std::process::id()));
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
+    fs::create_dir(&partial).map_err(|e| format!("cannot make {}: {e}", partial.display()))?;
+    let pom = partial.join("pom.xml");
+    fs::write(&pom, include_str!("../../kafka/pom.xml")).map_err(|e| format!("cannot write {}: {e}", pom.display()))?;
     let maven = Command::new("mvn")
         .args(["-q", "-B", "-f"])
         .arg(&pom)
