@@ -116,7 +116,7 @@ pub struct LogicalNode {
     pub params: BTreeMap<&'static str, String>,
 }
 
-/// What a caller of [`crate::StreamBuilder::add`] says about a node. Build it with [`NodeSpec::new`] and the `with_` methods.
+/// What a caller of [`crate::StreamBuilder::add_node`] says about a node. Build it with [`NodeSpec::new`] and the `with_` methods.
 #[derive(Debug, Clone)]
 pub struct NodeSpec {
     pub(crate) name: String,

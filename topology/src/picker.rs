@@ -6,7 +6,8 @@
 //! partitions wait for each other. A round ends
 //! - at the gate's limit ([`Cut::limit`]): no partition goes beyond it,
 //! - behind the record that makes a stream-time timer due ([`Cut::timer`]): the timer fires before the next record,
-//! - when a partition has given its share of rows ([`Cut::rows`]).
+//! - when a partition has given its share of rows or bytes ([`Cut::rows`], [`Cut::bytes`]): a round of huge records stays
+//!   small (ME-1).
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -28,10 +29,15 @@ pub struct Cut {
     pub timer: Option<Timestamp>,
     /// Rows one partition may give.
     pub rows: usize,
+    /// Bytes of keys and values one partition may give; the record that reaches them still goes.
+    pub bytes: usize,
 }
 
 /// Rows one partition gives to a round by default.
 pub const ROWS: usize = 512;
+
+/// Bytes one partition gives to a round by default.
+pub const BYTES: usize = 8 << 20;
 
 impl Default for Cut {
     fn default() -> Self {
@@ -40,6 +46,7 @@ impl Default for Cut {
             future: Timestamp::MAX,
             timer: None,
             rows: ROWS,
+            bytes: BYTES,
         }
     }
 }
@@ -73,6 +80,7 @@ struct Queue {
     waiting: VecDeque<Waiting>,
     running: Timestamp,
     given: usize,
+    given_bytes: usize,
 }
 
 impl Picker {
@@ -83,6 +91,7 @@ impl Picker {
             waiting: VecDeque::new(),
             running: Timestamp::MIN,
             given: 0,
+            given_bytes: 0,
         };
         Picker {
             queues: (0..sources).map(queue).collect(),
@@ -136,11 +145,12 @@ impl Picker {
     pub fn round(&mut self, cut: &Cut, mut give: impl FnMut(Run<'_>)) -> usize {
         for queue in &mut self.queues {
             queue.given = 0;
+            queue.given_bytes = 0;
         }
         let mut fed = 0;
         while let Some((next, until)) = self.next(cut) {
             let Some(queue) = self.queues.get_mut(next) else { break };
-            let (run, due) = queue.run(until, cut);
+            let (run, ends) = queue.run(until, cut);
             let Some((chunk, rows)) = run else { break };
             self.seqs.clear();
             self.seqs.extend(fed..fed + rows.len() as u32);
@@ -151,7 +161,7 @@ impl Picker {
                 rows,
                 seqs: &self.seqs,
             });
-            if due || queue.given >= cut.rows {
+            if ends {
                 break;
             }
         }
@@ -190,13 +200,14 @@ impl Queue {
         })
     }
 
-    /// The next rows of the head chunk while this partition stands no later than `until`, and whether the timer is due.
+    /// The next rows of the head chunk while this partition stands no later than `until`, and whether they
+    /// end the round.
     fn run(&mut self, until: Timestamp, cut: &Cut) -> (Option<Waiting>, bool) {
         let Some((chunk, rows)) = self.waiting.front_mut() else {
             return (None, false);
         };
         let records = chunk.records().get(rows.clone()).unwrap_or_default();
-        let (mut taken, mut due) = (0, false);
+        let (mut taken, mut ends) = (0, false);
         for record in records.iter().take(cut.rows - self.given) {
             let time = if record.timestamp <= cut.future {
                 record.timestamp
@@ -208,18 +219,20 @@ impl Queue {
             }
             self.running = self.running.max(time);
             taken += 1;
-            due = cut.timer.is_some_and(|timer| time >= timer);
-            if due {
+            self.given_bytes += record.key.bytes() + record.value.bytes();
+            ends = cut.timer.is_some_and(|timer| time >= timer) || self.given_bytes >= cut.bytes;
+            if ends {
                 break;
             }
         }
         self.given += taken;
+        ends |= self.given >= cut.rows;
         let run = (chunk.clone(), rows.start..rows.start + taken);
         rows.start += taken;
         if rows.start >= rows.end {
             self.waiting.pop_front();
         }
-        ((taken > 0).then_some(run), due)
+        ((taken > 0).then_some(run), ends)
     }
 }
 
@@ -314,6 +327,31 @@ mod tests {
             let may: usize = partitions.iter().map(|p| p.iter().take_while(|t| **t <= limit).count()).sum();
             prop_assert_eq!(taken.len(), may);
         }
+    }
+
+    #[test]
+    fn a_round_of_huge_records_is_cut() {
+        let record = |offset| RawRecord {
+            offset,
+            timestamp: offset,
+            key: Span::NULL,
+            value: Span { start: 0, len: 10 },
+            headers: Span::EMPTY,
+        };
+        let huge = Chunk::new(
+            "t".into(),
+            0,
+            Bytes::from_static(&[0; 10]),
+            (0..7).map(record).collect(),
+        );
+        let mut picker = Picker::new(1);
+        picker.push(SourceRef::new(0), Arc::new(huge));
+        let cut = Cut {
+            bytes: 25,
+            ..Cut::default()
+        };
+        let sizes: Vec<usize> = drain(&mut picker, &cut).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [3, 3, 1]);
     }
 
     #[test]

@@ -29,6 +29,12 @@ impl Span {
     /// Zero bytes.
     pub const EMPTY: Span = Span { start: 0, len: 0 };
 
+    /// Number of bytes; none for null.
+    #[inline]
+    pub fn bytes(self) -> usize {
+        if self.len == u32::MAX { 0 } else { self.len as usize }
+    }
+
     /// The bytes of `buffer` this span names; `None` for null, and for a span that does not fit.
     #[inline]
     pub fn of(self, buffer: &[u8]) -> Option<&[u8]> {

@@ -67,3 +67,25 @@ fn everything_at_once() {
     }
     assert_eq!(errors, golden.trim_end());
 }
+
+#[test]
+fn an_empty_topology_and_a_bad_application_id() {
+    let errors = StreamBuilder::new()
+        .build("my app")
+        .err()
+        .map(|e| e.to_string())
+        .unwrap_or_default();
+    let expected = "the topology has 2 problems:\n  \
+        application.id: \"my app\" cannot be part of a topic name\n    \
+        fix: use 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'\n  \
+        topology: it reads no topic\n    \
+        fix: add a source with stream, raw_stream or table";
+    assert_eq!(errors, expected);
+}
+
+/// Every stream thread makes its own tasks from one plan.
+#[test]
+fn plans_go_to_other_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<millstream_topology::Plan>();
+}

@@ -1,7 +1,7 @@
 //! The plan: a checked topology, split into sub-topologies, from which every stream thread makes its own tasks.
 //!
-//! [`Plan`] is shared and immutable. [`validate`] finds all problems at once; [`split`] cuts the graph where records pass
-//! through a topic; [`partitions`] says how many partitions internal topics get; [`describe`] prints Kafka Streams' text.
+//! [`Plan`] is shared and immutable. `validate` finds all problems at once; `split` cuts the graph where records pass
+//! through a topic; `partitions` says how many partitions internal topics get; `describe` prints Kafka Streams' text.
 
 mod describe;
 mod partitions;
