@@ -1,6 +1,6 @@
 //! Memory given back: expired rows, evicted keys, and the count of bytes.
 
-use super::{CellState, Group, Overlay, Slot};
+use super::{CellState, Group, Held, Overlay, Slot};
 use crate::schema::{Schema, Sub};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
@@ -18,9 +18,23 @@ impl<S: Schema> Overlay<S> {
             return;
         }
         self.floor = Some(before);
+        if self.held.oldest < before {
+            self.drop_below(before);
+        }
+        self.refresh_cold();
+    }
+
+    fn drop_below(&mut self, before: S::Sub) {
+        let mut oldest: Option<S::Sub> = None;
         for at in 0..self.groups.len() {
             let group = &mut self.groups[at];
-            if !group.live || group.cells.first().is_none_or(|cell| cell.sub >= before) {
+            if !group.live {
+                continue;
+            }
+            if let Some(first) = group.cells.iter().map(|cell| cell.sub).find(|sub| *sub >= before) {
+                oldest = Some(oldest.map_or(first, |oldest| oldest.min(first)));
+            }
+            if group.cells.first().is_none_or(|cell| cell.sub >= before) {
                 continue;
             }
             let (mut dead, mut busy) = (0, 0);
@@ -33,16 +47,16 @@ impl<S: Schema> Overlay<S> {
                 keep
             });
             group.busy -= busy;
-            self.heap -= dead;
+            self.held.heap -= dead;
             self.drop_if_empty(Slot(at as u32));
         }
-        self.refresh_cold();
+        self.held.oldest = oldest.unwrap_or(before);
     }
 
     /// Bytes of memory in use: keys and rows, and an estimate for what values keep on the heap. Places that evicted keys
     /// left behind do not count: the next keys take them.
     pub fn mem(&self) -> usize {
-        self.heap + self.index.len() * place_bytes::<S>()
+        self.held.heap + self.index.len() * place_bytes::<S>()
     }
 
     /// Gives back about `target` bytes: clean keys that were not touched lately leave memory, oldest first as far as a
@@ -110,7 +124,11 @@ impl<S: Schema> Overlay<S> {
         self.stored.clear();
         self.cold.clear();
         (self.floor, self.floor_acked) = (None, None);
-        (self.heap, self.hand) = (0, 0);
+        self.held = Held {
+            heap: 0,
+            oldest: S::Sub::LOWEST,
+        };
+        self.hand = 0;
     }
 
     /// Takes a key out of memory, whatever its state.
@@ -120,7 +138,7 @@ impl<S: Schema> Overlay<S> {
             entry.remove();
         }
         let group = &mut self.groups[slot.index()];
-        self.heap -= group.heap_bytes();
+        self.held.heap -= group.heap_bytes();
         group.cells = SmallVec::new();
         group.busy = 0;
         group.live = false;
@@ -136,12 +154,13 @@ impl<S: Schema> Overlay<S> {
     /// Holds the running counts against a recount.
     pub(crate) fn check_accounts(&self) {
         let live = self.groups.iter().filter(|group| group.live);
-        assert_eq!(self.heap, live.clone().map(Group::heap_bytes).sum::<usize>());
+        assert_eq!(self.held.heap, live.clone().map(Group::heap_bytes).sum::<usize>());
         assert_eq!(self.index.len(), live.clone().count());
         for group in live {
             let busy = group.cells.iter().filter(|cell| cell.state != CellState::CLEAN).count();
             assert_eq!(group.busy as usize, busy);
             assert!(group.cells.is_sorted_by(|a, b| a.sub < b.sub));
+            assert!(group.cells.first().is_none_or(|cell| cell.sub >= self.held.oldest));
         }
     }
 }

@@ -53,13 +53,13 @@ impl<S: Schema> Overlay<S> {
         let (arena, lookups) = self.lookups();
         let keys: Vec<&[u8]> = lookups.iter().map(|lookup| &arena[lookup.from..lookup.to]).collect();
         self.stats.lookups += keys.len() as u64;
-        let (schema, groups, heap) = (&self.schema, &mut self.groups, &mut self.heap);
+        let (schema, groups, held) = (&self.schema, &mut self.groups, &mut self.held);
         let mut failed = None;
         engine.get_many(self.family, &keys, &mut |n, found| {
             let Some(bytes) = found else { return };
             let Lookup { slot, sub, .. } = lookups[n];
             let group = &mut groups[slot.index()];
-            let at = group.place(sub, heap);
+            let at = group.place(sub, held);
             let cell = &mut group.cells[at];
             // A row that is already in memory is newer.
             if cell.value.is_none() && cell.state == CellState::CLEAN {
@@ -67,7 +67,7 @@ impl<S: Schema> Overlay<S> {
                     Ok(value) => cell.value = Some(value),
                     Err(error) => failed = Some(error),
                 }
-                cell.measure(bytes.len(), heap);
+                cell.measure(bytes.len(), &mut held.heap);
             }
         })?;
         if let Some(error) = failed {
@@ -177,11 +177,11 @@ impl<S: Schema> Overlay<S> {
             }
         };
         let group = &mut self.groups[at as usize];
-        let place = group.place(sub, &mut self.heap);
+        let place = group.place(sub, &mut self.held);
         let cell = &mut group.cells[place];
         if cell.value.is_none() && cell.state == CellState::CLEAN {
             cell.value = Some(self.schema.decode_value(row_value)?);
-            cell.measure(row_value.len(), &mut self.heap);
+            cell.measure(row_value.len(), &mut self.held.heap);
         }
         // Where a key has one row only, that row is all there is to load.
         group.loaded |= S::Sub::LOWEST.next().is_none() && !group.queued;

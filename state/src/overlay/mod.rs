@@ -134,6 +134,14 @@ struct Group<S: Schema> {
     used: bool,
 }
 
+/// What is in memory, over all keys.
+struct Held<U> {
+    /// Bytes on the heap: of keys, of runs, and the estimate for values.
+    heap: usize,
+    /// No row has a lower sub: so that expiry looks at rows only when there are some to expire.
+    oldest: U,
+}
+
 /// Counts since the overlay was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -170,7 +178,7 @@ pub struct Overlay<S: Schema> {
     floor: Option<S::Sub>,
     floor_acked: Option<S::Sub>,
     epoch: u32,
-    heap: usize,
+    held: Held<S::Sub>,
     hand: usize,
     stats: Stats,
 }
@@ -195,7 +203,10 @@ impl<S: Schema> Overlay<S> {
             floor: None,
             floor_acked: None,
             epoch: 0,
-            heap: 0,
+            held: Held {
+                heap: 0,
+                oldest: S::Sub::LOWEST,
+            },
             hand: 0,
             stats: Stats::default(),
         }
@@ -236,7 +247,7 @@ impl<S: Schema> Overlay<S> {
 
     fn insert(&mut self, hash: u64, key: S::Key) -> Slot {
         self.stats.misses += 1;
-        self.heap += key.heap_bytes();
+        self.held.heap += key.heap_bytes();
         let loaded = self.cold.is_empty();
         let group = Group {
             key,
@@ -311,7 +322,7 @@ impl<S: Schema> Overlay<S> {
             "an expired row is not written"
         );
         group.used = true;
-        let at = group.place(sub, &mut self.heap);
+        let at = group.place(sub, &mut self.held);
         let cell = &mut group.cells[at];
         let absent = cell.value.is_none();
         let result = change(&mut cell.value, &mut cell.mark);
@@ -338,7 +349,7 @@ impl<S: Schema> Overlay<S> {
     /// Marks a row dirty as it is, so that it is written again, as a deletion when there is none (CO-4).
     pub fn touch(&mut self, slot: Slot, sub: S::Sub) {
         let group = &mut self.groups[slot.index()];
-        let at = group.place(sub, &mut self.heap);
+        let at = group.place(sub, &mut self.held);
         let cell = &mut group.cells[at];
         group.busy += u32::from(cell.state.is_clean());
         cell.state = cell.state.dirtied();
@@ -401,7 +412,7 @@ impl<S: Schema> Overlay<S> {
 impl<S: Schema> Group<S> {
     /// The index of a row, which is made when it is not there. Rows mostly come at the end.
     #[inline]
-    fn place(&mut self, sub: S::Sub, heap: &mut usize) -> usize {
+    fn place(&mut self, sub: S::Sub, held: &mut Held<S::Sub>) -> usize {
         let at = match self.cells.last() {
             Some(last) if last.sub == sub => return self.cells.len() - 1,
             Some(last) if last.sub < sub => self.cells.len(),
@@ -417,7 +428,8 @@ impl<S: Schema> Group<S> {
                 mark: S::Mark::default(),
             };
             self.cells.insert(at, cell);
-            *heap = *heap + self.run_bytes() - before;
+            held.heap = held.heap + self.run_bytes() - before;
+            held.oldest = held.oldest.min(sub);
         }
         at
     }

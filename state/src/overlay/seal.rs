@@ -14,8 +14,9 @@ pub struct Sealed {
     arena: Vec<u8>,
     rows: Vec<Row>,
     slots: Vec<Slot>,
-    /// Rows below this key have expired.
-    expired_below: Option<Vec<u8>>,
+    /// Rows below this key have expired, and whether the engine holds any.
+    floor: Option<Vec<u8>>,
+    expires: bool,
     log_key: fn(&[u8], &mut Vec<u8>),
 }
 
@@ -72,7 +73,7 @@ impl Sealed {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.expired_below.is_none()
+        self.rows.is_empty() && !self.expires
     }
 
     /// Bytes of all rows.
@@ -87,7 +88,7 @@ impl Sealed {
 
     /// Everything below this row key is to be deleted.
     pub fn expired_below(&self) -> Option<&[u8]> {
-        self.expired_below.as_deref()
+        self.floor.as_deref().filter(|_| self.expires)
     }
 
     fn value(&self, row: &Row) -> Option<&[u8]> {
@@ -129,16 +130,17 @@ impl<S: Schema> Overlay<S> {
             arena: Vec::new(),
             rows: Vec::with_capacity(slots.len()),
             slots,
-            expired_below: None,
-            log_key: log_key_of::<S::Sub>,
-        };
-        if self.floor != self.floor_acked {
-            sealed.expired_below = self.floor.map(|floor| {
+            floor: self.floor.map(|floor| {
                 let mut key = Vec::new();
                 floor.put(&mut key);
                 key
-            });
-        }
+            }),
+            expires: self
+                .stored
+                .first()
+                .is_some_and(|lowest| self.floor.is_some_and(|floor| *lowest < floor)),
+            log_key: log_key_of::<S::Sub>,
+        };
         let mut key = Vec::new();
         for n in 0..sealed.slots.len() {
             let slot = sealed.slots[n];
@@ -150,6 +152,7 @@ impl<S: Schema> Overlay<S> {
             .rows
             .sort_unstable_by(|a, b| a.head.cmp(&b.head).then_with(|| rest(a).cmp(rest(b))));
         self.stats.sealed += sealed.rows.len() as u64;
+        self.note_stored(&sealed);
         sealed
     }
 
@@ -170,7 +173,7 @@ impl<S: Schema> Overlay<S> {
                 .value
                 .as_ref()
                 .is_some_and(|row| self.schema.encode_value(row, arena));
-            cell.measure(arena.len() - value, &mut self.heap);
+            cell.measure(arena.len() - value, &mut self.held.heap);
             sealed.rows.push(Row {
                 head: sort_head(&arena[from..value]),
                 key: from,
@@ -183,7 +186,7 @@ impl<S: Schema> Overlay<S> {
 
     /// The sealed rows are committed and in the engine: they become clean.
     pub fn acked(&mut self, sealed: &Sealed) {
-        self.note_stored(sealed);
+        self.note_expired(sealed);
         for &slot in &sealed.slots {
             // A key whose rows have all expired since is gone, and its place may be too.
             let Some(group) = self.groups.get_mut(slot.index()) else {
@@ -200,24 +203,27 @@ impl<S: Schema> Overlay<S> {
         }
     }
 
-    /// Remembers which subs the engine holds now.
+    /// Rows of these subs will be in the engine, or their commit fails and nothing is lost by looking there.
     fn note_stored(&mut self, sealed: &Sealed) {
-        let mut changed = false;
-        if let Some((floor, _)) = sealed.expired_below().and_then(S::Sub::split) {
-            self.stored = self.stored.split_off(&floor);
-            self.floor_acked = Some(floor);
-            changed = true;
-        }
         let mut last = None;
-        for (key, value) in sealed.rows() {
+        for (key, _) in sealed.rows() {
             let sub = S::Sub::split(key).map(|(sub, _)| sub);
-            if value.is_some() && sub != last {
+            if sub != last {
                 last = sub;
-                changed |= sub.is_some_and(|sub| self.stored.insert(sub));
+                self.stored.extend(sub);
             }
         }
-        if changed {
-            self.refresh_cold();
+        self.refresh_cold();
+    }
+
+    /// The engine holds nothing below the floor any more.
+    fn note_expired(&mut self, sealed: &Sealed) {
+        if let Some((floor, _)) = sealed.floor.as_deref().and_then(S::Sub::split) {
+            self.floor_acked = Some(floor);
+            if sealed.expires {
+                self.stored = self.stored.split_off(&floor);
+                self.refresh_cold();
+            }
         }
     }
 
