@@ -8,6 +8,43 @@
 //! "note/<node>"      -> bytes                what an operator keeps beside rows (stream time, closed up to)
 //! ```
 //! They are written in the same atomic step as the rows they belong to (CO-2).
+//!
+//! ```
+//! use millstream_state::codec::{I64, Utf8};
+//! use millstream_state::engine::MemoryEngine;
+//! use millstream_state::schema::{KeyValue, Stamped};
+//! use millstream_state::spec::{StoreKind, StoreSpec};
+//! use millstream_state::stores::{META_NAME, StoreSet};
+//! use millstream_state::text::Str;
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), millstream_state::StateError> {
+//! let families = [META_NAME.to_owned(), "counts".to_owned()];
+//! let mut stores = StoreSet::new(Box::new(MemoryEngine::new()), &families)?;
+//! let spec = StoreSpec { name: "counts".into(), kind: StoreKind::KeyValue, logged: true, retention_ms: None };
+//! let counts = stores.register(spec, KeyValue::<Str, i64>::new(Arc::new(Utf8), Arc::new(I64)))?;
+//!
+//! // A batch: find the places, load what is missing in one look-up, then work in memory.
+//! let mut rows = counts.borrow_mut();
+//! let slots = ["N14228", "N24211", "N14228"].map(|tail| rows.slot(tail, |tail| Str::from(tail)));
+//! rows.load_missing(stores.engine())?;
+//! for slot in slots {
+//!     rows.upsert(slot, (), |row, _| row.get_or_insert(Stamped::new(7, 0)).value += 1);
+//! }
+//! drop(rows);
+//!
+//! // A commit: seal, send the changelog records, and when they and the offsets are committed, apply.
+//! let sealed = stores.seal_all();
+//! assert_eq!(sealed.len(), 2, "one record per key");
+//! sealed.try_each_log_row(|_store, _record| Ok::<(), millstream_state::StateError>(()))?;
+//! stores.apply(sealed, &[("counts".to_owned(), 2)], &[])?;
+//!
+//! let row = counts.borrow().fetch(stores.engine(), &Str::from("N14228"), ())?;
+//! assert_eq!(row, Some(Stamped::new(7, 2)));
+//! assert_eq!(stores.position("counts")?, Some(2));
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::engine::{Engine, Family, WriteSet};
 use crate::error::{Result, StateError};
