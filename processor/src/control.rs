@@ -41,6 +41,10 @@ pub struct Control {
 
 impl Control {
     /// Puts the parts together.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is of a type of its own: none can be taken for another"
+    )]
     pub fn new(
         gate: Gate,
         slots: HashMap<TopicPartition, Slot>,

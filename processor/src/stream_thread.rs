@@ -231,6 +231,10 @@ impl StreamThread {
         self.control.totals.memory[self.number].store(memory, Relaxed);
         let lag = self.inputs().flat_map(Inputs::iter).map(Input::lag).sum();
         self.control.totals.lag[self.number].store(lag, Relaxed);
+        #[allow(
+            clippy::unnecessary_fold,
+            reason = "every task is asked: asking takes its request away"
+        )]
         let asked = self
             .runners
             .iter_mut()
