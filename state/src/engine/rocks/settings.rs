@@ -119,8 +119,6 @@ impl RocksOptions {
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_target_file_size_base(32 * MIB as u64);
         options.set_compression_type(DBCompressionType::Lz4);
-        options.set_memtable_whole_key_filtering(true);
-        options.set_memtable_prefix_bloom_ratio(0.02);
         options.set_block_based_table_factory(&self.table(shared));
         options
     }
