@@ -86,10 +86,10 @@ fn packages_use_only_the_rooms_below_them() {
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == package) else {
             panic!("{package} is new: say in this file which packages of the workspace it may use");
         };
-        let ours = dependencies.iter().filter(|d| d.starts_with("millstream-"));
-        for dependency in ours.filter(|d| !allowed.contains(&d.as_str())) {
-            panic!("{package} must not depend on {dependency}");
-        }
+        let wrong = dependencies
+            .iter()
+            .find(|d| d.starts_with("millstream-") && !allowed.contains(&d.as_str()));
+        assert_eq!(wrong, None, "{package} must not depend on it");
     }
 }
 
@@ -97,12 +97,11 @@ fn packages_use_only_the_rooms_below_them() {
 fn confined_packages_stay_in_their_rooms() {
     let packages = packages();
     for (package, rooms) in CONFINED {
-        let users = packages
+        let uses = packages
             .iter()
             .filter(|(_, dependencies)| dependencies.contains(*package));
-        for (user, _) in users.filter(|(user, _)| !rooms.contains(&user.as_str())) {
-            panic!("{user} must not depend on {package}: only {rooms:?} may");
-        }
+        let wrong = uses.map(|(user, _)| user).find(|user| !rooms.contains(&user.as_str()));
+        assert_eq!(wrong, None, "it must not depend on {package}: only {rooms:?} may");
     }
 }
 

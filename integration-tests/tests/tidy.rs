@@ -7,7 +7,11 @@ const LONGEST_FUNCTION: usize = 70;
 const LONGEST_FILE: usize = 600;
 
 /// Files that may be longer than `LONGEST_FILE`, with the length they have and the reason.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
+const LONG_FILES: &[(&str, usize, &str)] = &[(
+    "processor/src/broker/contract.rs",
+    700,
+    "one contract, one suite, one list",
+)];
 
 /// The audited modules that may say `unsafe`, with what for.
 const UNSAFE: &[(&str, &str)] = &[

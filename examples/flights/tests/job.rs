@@ -1,4 +1,5 @@
 //! The fleet job record by record, in memory: what one flight does to every topic.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millstream_flights::aggregates::{DailyRow, RollingRow};
 use millstream_flights::data::DEVICE_TYPE;

@@ -2,6 +2,12 @@
 //!
 //! A case gets a log and makes its own topics under a prefix that nobody else uses. It panics when the log breaks the
 //! contract.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a suite panics where the contract is not held"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
