@@ -48,9 +48,7 @@ impl StreamBuilder {
             codec: "raw".to_owned(),
             reset: OffsetReset::default(),
         };
-        let edge = self.add_node(NodeSpec::new(name, []).with_kind(kind), |w, out| {
-            raw_source::make(w, out, &Policy::Configured)
-        });
+        let edge = self.add_node(NodeSpec::new(name, []).with_kind(kind), raw_source::make);
         RawStream::new(self.clone(), edge)
     }
 

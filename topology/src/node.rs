@@ -122,7 +122,7 @@ impl Env {
         }
     }
 
-    fn timers(&mut self, clock: Clock) -> &mut BTreeSet<(Timestamp, u32, u32)> {
+    pub fn timers(&mut self, clock: Clock) -> &mut BTreeSet<(Timestamp, u32, u32)> {
         match clock {
             Clock::Stream => &mut self.stream_timers,
             Clock::Wall => &mut self.wall_timers,

@@ -169,17 +169,20 @@ impl Task {
     }
 
     fn fire(&mut self, clock: Clock, now: Timestamp) -> Result<()> {
-        // A node may schedule again while it runs; a timer set for now or earlier waits for the next call, so that a
-        // careless operator cannot keep us here for ever.
-        let timers = match clock {
-            Clock::Stream => &mut self.env.stream_timers,
-            Clock::Wall => &mut self.env.wall_timers,
-        };
-        let later = timers.split_off(&(now.saturating_add(1), 0, 0));
-        let due = std::mem::replace(timers, later);
-        for (at, node, token) in due {
-            self.call(node, |n, cx| n.on_timer(Timer { clock, at, now, token }, cx))?;
-            self.sweep()?;
+        // What a node schedules meanwhile waits for the next call, even if it is due: so a careless operator cannot keep us
+        // here for ever. What it cancels does not fire.
+        let due: Vec<_> = self
+            .env
+            .timers(clock)
+            .range(..=(now, u32::MAX, u32::MAX))
+            .copied()
+            .collect();
+        for timer in due {
+            if self.env.timers(clock).remove(&timer) {
+                let (at, node, token) = timer;
+                self.call(node, |n, cx| n.on_timer(Timer { clock, at, now, token }, cx))?;
+                self.sweep()?;
+            }
         }
         Ok(())
     }

@@ -178,6 +178,43 @@ fn flush_comes_once_before_each_commit() {
     assert_eq!(*log.lock().unwrap(), ["flush 2", "flush 4"]);
 }
 
+/// Two timers for the same time; the first to fire takes the other back, and sets one for now.
+struct Canceller(Log);
+
+impl Node for Canceller {
+    fn start(&mut self, cx: &mut Ctx<'_>) -> Result<()> {
+        cx.schedule(Clock::Wall, 5, 1);
+        cx.schedule(Clock::Wall, 5, 2);
+        Ok(())
+    }
+
+    fn run(&mut self, _: &mut Ctx<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, cx: &mut Ctx<'_>) -> Result<()> {
+        self.0.lock().unwrap().push(format!("{} at {}", timer.token, timer.now));
+        cx.cancel(Clock::Wall, 5, 2);
+        cx.schedule(Clock::Wall, timer.now, 3);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_cancelled_timer_does_not_fire_and_one_set_for_now_waits() {
+    let (log, builder) = (Log::default(), StreamBuilder::new());
+    let stream = builder.stream::<i64, i64>("in", Consumed::with(I64, I64));
+    let (input, own) = (stream.edge(), log.clone());
+    builder.add_node(NodeSpec::new("canceller", [input.id()]), move |w, _: Edge<()>| {
+        w.input(input);
+        Ok(Canceller(own.clone()))
+    });
+    let driver = TestDriver::new(&builder.build("timers").unwrap()).unwrap();
+    driver.advance(5).unwrap();
+    driver.advance(1).unwrap();
+    assert_eq!(*log.lock().unwrap(), ["1 at 5", "3 at 6"]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]

@@ -39,7 +39,7 @@ impl<'a> RawMessage<'a> {
         self.chunk.raw(part)
     }
 
-    /// The message's own timestamp, after the future guard.
+    /// The message's own timestamp; -1 when the producer gave none.
     pub fn timestamp(&self) -> Timestamp {
         self.timestamp
     }

@@ -1,10 +1,11 @@
 //! Raw source: hands messages to a parser as they were fetched.
+//!
+//! No message is refused here for its timestamp: the parser gives events their time, and that passes the guard. The message's
+//! own timestamp moves the task's stream time if it is possible at all.
 
 use crate::{
     error::Result,
-    node::{Ctx, Node, OnBad},
-    operators::source::admit,
-    policy::{Door, Policy},
+    node::{Ctx, Node},
     record::RawBatch,
     wiring::{Edge, Inbox, Outlet, Wiring},
 };
@@ -12,26 +13,24 @@ use crate::{
 struct RawSource {
     raw: Inbox<RawBatch>,
     out: Outlet<RawBatch>,
-    on_bad: OnBad,
 }
 
-pub(crate) fn make(w: &mut Wiring<'_>, out: Edge<RawBatch>, on_bad: &Policy) -> Result<impl Node + use<>> {
-    let on_bad = w.on_bad(Door::Read, on_bad)?;
+pub(crate) fn make(w: &mut Wiring<'_>, out: Edge<RawBatch>) -> Result<impl Node + use<>> {
     Ok(RawSource {
         raw: w.raw_input(),
         out: w.output(out),
-        on_bad,
     })
 }
 
 impl Node for RawSource {
     fn run(&mut self, cx: &mut Ctx<'_>) -> Result<()> {
-        while let Some(mut raw) = self.raw.take() {
-            admit(&mut raw, self.on_bad, cx)?;
-            if let Some(latest) = raw.picks.iter().map(|p| p.timestamp).max() {
+        let possible = 0..=cx.future_limit();
+        while let Some(raw) = self.raw.take() {
+            let times = raw.picks.iter().map(|p| p.timestamp);
+            if let Some(latest) = times.filter(|t| possible.contains(t)).max() {
                 cx.observe(latest);
-                self.out.send(raw);
             }
+            self.out.send(raw);
         }
         Ok(())
     }
