@@ -133,7 +133,7 @@ impl TimeWindows {
     pub fn window(&self, start: Timestamp) -> Window {
         Window {
             start,
-            end: start + self.size,
+            end: start.saturating_add(self.size),
         }
     }
 
@@ -170,7 +170,7 @@ impl TimeWindows {
     /// Stream time at which the window that starts at `start` closes.
     #[inline]
     pub fn closes_at(&self, start: Timestamp) -> Timestamp {
-        start + self.size + self.grace
+        start.saturating_add(self.retention_ms())
     }
 
     /// The length of a slice in milliseconds.

@@ -291,3 +291,20 @@ proptest! {
         check(windows, emit, merges, batch, &steps)?;
     }
 }
+
+/// Without a guard against the future, a record from the end of time closes everything, and nothing breaks.
+#[test]
+fn the_end_of_time() {
+    let hop = TimeWindows::of_size(Duration::from_millis(60)).advance_by(Duration::from_millis(7));
+    for emit in [EmitStrategy::OnUpdate, EmitStrategy::OnWindowClose] {
+        let driver = topology(hop, emit, true, 1);
+        let input = driver.input("in", I64, I64);
+        for ts in [100, i64::MAX, i64::MAX - 1, 100] {
+            input.pipe(&1, &1, ts).unwrap();
+        }
+        driver.finish().unwrap();
+        let early = emitted(&driver, &hop).into_iter().filter(|row| row.1 <= 100);
+        assert!(early.count() >= 8, "{emit:?}");
+        assert_eq!(late(&driver).len(), 9, "{emit:?}");
+    }
+}

@@ -175,7 +175,10 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         let place = self.layout.place(row.timestamp);
         let from = place.first.max(self.time.open);
         if from > place.first {
-            let missed = (place.first, from.min(place.last + self.parts.windows.advance_ms()));
+            let missed = (
+                place.first,
+                from.min(place.last.saturating_add(self.parts.windows.advance_ms())),
+            );
             self.parts
                 .late
                 .write(&row, missed, self.time.stream_time, &self.parts.windows, origin, cx);

@@ -116,7 +116,7 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
             return Ok(());
         }
         let last = end - self.parts.windows.advance_ms();
-        self.learn(Some(last + self.layout.reach()), store, cx)?;
+        self.learn(Some(last.saturating_add(self.layout.reach())), store, cx)?;
         while let Some((window, slots)) = self.due.take(end) {
             self.emit_window(window, &slots, seq, store, rows);
         }
@@ -139,7 +139,10 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         self.learn(None, store, cx)?;
         while let Some((window, slots)) = self.due.take(Timestamp::MAX) {
             self.emit_window(window, &slots, Row::<K, V>::AFTER_ALL, store, rows);
-            self.time.closed = self.time.closed.max(window + self.parts.windows.advance_ms());
+            self.time.closed = self
+                .time
+                .closed
+                .max(window.saturating_add(self.parts.windows.advance_ms()));
         }
         self.time.open = self.time.open.max(self.time.closed);
         self.due.first = Timestamp::MAX;
@@ -188,7 +191,10 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         let mut results: Vec<(usize, usize, Slot, Stamped<A>)> = Vec::with_capacity(slots.len());
         for &slot in slots {
             let cells = store.cells(slot);
-            if let Some(next) = self.layout.next_window(cells, window + self.parts.windows.advance_ms()) {
+            if let Some(next) = self
+                .layout
+                .next_window(cells, window.saturating_add(self.parts.windows.advance_ms()))
+            {
                 self.due.put(next, slot);
             }
             if let Some(result) = self.layout.compose(cells, window, &*self.parts.folding) {

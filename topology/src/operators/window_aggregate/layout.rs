@@ -104,10 +104,8 @@ impl Layout {
         folding: &dyn Folding<K, V, A>,
     ) -> Option<Stamped<A>> {
         let from = cells.partition_point(|cell| cell.sub < window);
-        let inside = cells
-            .get(from..)?
-            .iter()
-            .take_while(|cell| cell.sub < window + self.reach);
+        let end = window.saturating_add(self.reach);
+        let inside = cells.get(from..)?.iter().take_while(|cell| cell.sub < end);
         let mut values = inside.filter_map(|cell| cell.value());
         let mut result = values.next()?.clone();
         for value in values {
