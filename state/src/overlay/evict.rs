@@ -1,6 +1,7 @@
 //! Memory given back: expired rows, evicted keys, and the count of bytes.
 
-use super::{CellState, Group, Held, Overlay, Slot};
+use super::group::{CellState, Group, Held};
+use super::{Overlay, Slot};
 use crate::schema::{Schema, Sub};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;

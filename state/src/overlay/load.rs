@@ -1,6 +1,7 @@
 //! From the engine into memory: missing keys of a batch, and ranges of subs.
 
-use super::{CellState, Overlay, Slot};
+use super::group::CellState;
+use super::{Overlay, Slot};
 use crate::codec::DecodeError;
 use crate::engine::Engine;
 use crate::error::{Result, StateError};

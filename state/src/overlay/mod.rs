@@ -19,12 +19,14 @@
 //! evicted not at all.
 
 mod evict;
+mod group;
 mod load;
 mod range;
 mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use group::Cell;
 pub use range::Visit;
 pub(crate) use seal::sort_head;
 pub use seal::{LogRow, Sealed};
@@ -33,6 +35,7 @@ use crate::data::{HeapBytes, Key};
 use crate::engine::Family;
 use crate::schema::{Schema, Stamped, Sub};
 use foldhash::fast::FixedState;
+use group::{Group, Held};
 use hashbrown::{Equivalent, HashTable};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
@@ -48,98 +51,6 @@ impl Slot {
     fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// One row in memory.
-pub struct Cell<S: Schema> {
-    /// Which row of its key.
-    pub sub: S::Sub,
-    value: Option<Stamped<S::Value>>,
-    state: CellState,
-    /// Bytes the value keeps on the heap, estimated by its encoded length when it was last loaded or sealed.
-    heap: u32,
-    mark: S::Mark,
-}
-
-impl<S: Schema> Cell<S> {
-    /// The value; `None` when the row is deleted and the deletion is not yet acknowledged.
-    pub fn value(&self) -> Option<&Stamped<S::Value>> {
-        self.value.as_ref()
-    }
-
-    /// The operator's note.
-    pub fn mark(&self) -> S::Mark {
-        self.mark
-    }
-
-    /// Whether the row changed since the last seal.
-    pub fn is_dirty(&self) -> bool {
-        self.state.is_dirty()
-    }
-}
-
-/// Dirty since the last seal, and the epoch of the last seal that is not acknowledged (0: none), in one word.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct CellState(u32);
-
-impl CellState {
-    const CLEAN: CellState = CellState(0);
-    const DIRTY: u32 = 1 << 31;
-
-    #[inline]
-    fn is_dirty(self) -> bool {
-        self.0 & Self::DIRTY != 0
-    }
-
-    #[inline]
-    fn is_clean(self) -> bool {
-        self.0 == 0
-    }
-
-    #[inline]
-    fn dirtied(self) -> CellState {
-        CellState(self.0 | Self::DIRTY)
-    }
-
-    #[inline]
-    fn sealed(epoch: u32) -> CellState {
-        CellState(epoch)
-    }
-
-    #[inline]
-    fn acked(self, epoch: u32) -> CellState {
-        if self.0 & !Self::DIRTY == epoch {
-            CellState(self.0 & Self::DIRTY)
-        } else {
-            self
-        }
-    }
-}
-
-/// A key and its rows, ordered by sub.
-struct Group<S: Schema> {
-    key: S::Key,
-    cells: SmallVec<[Cell<S>; 1]>,
-    /// Rows that are dirty or sealed.
-    busy: u32,
-    /// Has a key; otherwise the place is on the free list.
-    live: bool,
-    /// All live rows of the key are in `cells`.
-    loaded: bool,
-    /// Waits in `missing`.
-    queued: bool,
-    /// Stands in `dirty`.
-    listed: bool,
-    /// Touched since the eviction hand passed.
-    used: bool,
-}
-
-/// What is in memory, over all keys.
-struct Held<U> {
-    /// Bytes on the heap: of keys, of runs, and the estimate for values.
-    heap: usize,
-    /// No row has a lower sub: so that expiry looks at rows only when there are some to expire.
-    oldest: U,
 }
 
 /// Counts since the overlay was made.
@@ -406,58 +317,5 @@ impl<S: Schema> Overlay<S> {
         self.cold.clear();
         let below = |sub: &&S::Sub| self.complete_since.is_none_or(|since| **sub < since);
         self.cold.extend(self.stored.range(floor..).take_while(below));
-    }
-}
-
-impl<S: Schema> Group<S> {
-    /// The index of a row, which is made when it is not there. Rows mostly come at the end.
-    #[inline]
-    fn place(&mut self, sub: S::Sub, held: &mut Held<S::Sub>) -> usize {
-        let at = match self.cells.last() {
-            Some(last) if last.sub == sub => return self.cells.len() - 1,
-            Some(last) if last.sub < sub => self.cells.len(),
-            _ => self.cells.partition_point(|cell| cell.sub < sub),
-        };
-        if self.cells.get(at).is_none_or(|cell| cell.sub != sub) {
-            let before = self.run_bytes();
-            let cell = Cell {
-                sub,
-                value: None,
-                state: CellState::CLEAN,
-                heap: 0,
-                mark: S::Mark::default(),
-            };
-            self.cells.insert(at, cell);
-            held.heap = held.heap + self.run_bytes() - before;
-            held.oldest = held.oldest.min(sub);
-        }
-        at
-    }
-
-    /// Heap bytes of the run itself.
-    fn run_bytes(&self) -> usize {
-        if self.cells.spilled() {
-            self.cells.capacity() * size_of::<Cell<S>>()
-        } else {
-            0
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        self.key.heap_bytes() + self.run_bytes() + self.cells.iter().map(|cell| cell.heap as usize).sum::<usize>()
-    }
-}
-
-impl<S: Schema> Cell<S> {
-    /// Remembers the encoded length as the estimate of what the value keeps on the heap.
-    fn measure(&mut self, encoded: usize, heap: &mut usize) {
-        let owns_heap = std::mem::needs_drop::<S::Value>() && self.value.is_some();
-        let now = if owns_heap {
-            u32::try_from(encoded).unwrap_or(u32::MAX)
-        } else {
-            0
-        };
-        *heap = *heap + now as usize - self.heap as usize;
-        self.heap = now;
     }
 }

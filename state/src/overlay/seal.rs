@@ -1,6 +1,7 @@
 //! The end of an epoch: dirty rows are encoded once, then acknowledged or forgotten.
 
-use super::{CellState, Overlay, Slot};
+use super::group::CellState;
+use super::{Overlay, Slot};
 use crate::Timestamp;
 use crate::engine::Family;
 use crate::schema::{Schema, Sub, split_stamp};
