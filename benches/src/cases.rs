@@ -2,14 +2,14 @@
 
 use crate::data::{self, BATCH, KEYS, LEAST_PRICE, RATE};
 use crate::replay::Result;
-use millstream_state::codec::{I64, Utf8};
+use millstream_state::codec::{Codec, I64, Json, Utf8};
 use millstream_state::text::Str;
 use millstream_topology::operators::parse::Parsed;
 use millstream_topology::options::{Consumed, Grouped, Materialized, Produced};
 use millstream_topology::record::Chunk;
 use millstream_topology::windows::TimeWindows;
 use millstream_topology::{Plan, Stream, StreamBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub fn count(name: &'static str, records: usize, keys: u64) -> Result<Case> {
 }
 
 /// What a job wants to know of a bid; serde skips the other fields.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Bid {
     bidder: Str,
     price: i64,
@@ -82,7 +82,7 @@ pub fn json_count(records: usize) -> Result<Case> {
     let bids = builder
         .raw_stream("bids", "bids")
         .parse(Parsed::named("parse-bid"), |message, emit| {
-            let bid: Bid = serde_json::from_slice(message.value().unwrap_or_default())?;
+            let bid = Json::<Bid>::new().decode(message.raw(message.value().unwrap_or_default()))?;
             emit.event(bid.bidder, bid.price, bid.time);
             Ok(())
         });
