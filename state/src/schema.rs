@@ -41,9 +41,11 @@ impl Sub for () {
     fn next(self) -> Option<Self> {
         None
     }
+    #[inline]
     fn start(self) -> Option<Timestamp> {
         None
     }
+    #[inline]
     fn at(_start: Timestamp) -> Self {}
     #[inline]
     fn put(self, _out: &mut Vec<u8>) {}
@@ -53,6 +55,7 @@ impl Sub for () {
     }
     #[inline]
     fn put_log(self, _out: &mut Vec<u8>) {}
+    #[inline]
     fn split_log(log_key: &[u8]) -> Option<(&[u8], Self)> {
         Some((log_key, ()))
     }
@@ -64,9 +67,11 @@ impl Sub for Timestamp {
     fn next(self) -> Option<Self> {
         self.checked_add(1)
     }
+    #[inline]
     fn start(self) -> Option<Timestamp> {
         Some(self)
     }
+    #[inline]
     fn at(start: Timestamp) -> Self {
         start
     }
@@ -82,6 +87,7 @@ impl Sub for Timestamp {
     fn put_log(self, out: &mut Vec<u8>) {
         keys::put_window_log(self, out);
     }
+    #[inline]
     fn split_log(log_key: &[u8]) -> Option<(&[u8], Self)> {
         keys::split_window_log(log_key)
     }

@@ -13,6 +13,7 @@ pub struct TopicRef(u32);
 
 impl TopicRef {
     /// A dense number from 0, for tables beside the outbox.
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }

@@ -130,6 +130,7 @@ impl TimeWindows {
     }
 
     /// The window that starts at `start`.
+    #[inline]
     pub fn window(&self, start: Timestamp) -> Window {
         Window {
             start,

@@ -9,20 +9,24 @@ use bytes::Bytes;
 pub struct BytesCodec;
 
 impl Codec<Bytes> for BytesCodec {
+    #[inline]
     fn encode(&self, value: &Bytes, out: &mut Vec<u8>) {
         out.extend_from_slice(value);
     }
 
+    #[inline]
     fn decode(&self, raw: Raw<'_>) -> Result<Bytes, DecodeError> {
         Ok(raw.share(raw.bytes()))
     }
 }
 
 impl Codec<Vec<u8>> for BytesCodec {
+    #[inline]
     fn encode(&self, value: &Vec<u8>, out: &mut Vec<u8>) {
         out.extend_from_slice(value);
     }
 
+    #[inline]
     fn decode(&self, raw: Raw<'_>) -> Result<Vec<u8>, DecodeError> {
         Ok(raw.bytes().to_vec())
     }
@@ -61,8 +65,10 @@ impl Codec<String> for Utf8 {
 pub struct Empty;
 
 impl Codec<()> for Empty {
+    #[inline]
     fn encode(&self, (): &(), _out: &mut Vec<u8>) {}
 
+    #[inline]
     fn decode(&self, raw: Raw<'_>) -> Result<(), DecodeError> {
         match raw.bytes().len() {
             0 => Ok(()),

@@ -54,6 +54,7 @@ impl Layout {
         }
     }
 
+    #[inline]
     pub fn is_sliced(&self) -> bool {
         self.sliced
     }
@@ -76,6 +77,7 @@ impl Layout {
     }
 
     /// Start of the first window that a row of the store is part of.
+    #[inline]
     pub fn first_window(&self, sub: Timestamp) -> Timestamp {
         if !self.sliced {
             return sub;
@@ -86,6 +88,7 @@ impl Layout {
     }
 
     /// Start of the last window that a row of the store is part of.
+    #[inline]
     pub fn last_window(&self, sub: Timestamp) -> Timestamp {
         self.windows.last_start(sub)
     }
