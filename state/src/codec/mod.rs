@@ -103,11 +103,13 @@ pub trait Codec<T>: Send + Sync + 'static {
 
     /// The part of a key's bytes that says which partition it belongs to: all of them, save for keys that carry more than
     /// the record's key (a window).
+    #[inline]
     fn partition_part<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
         encoded
     }
 
     /// Whether `value` is written as Kafka's null (no bytes at all) rather than by [`Codec::encode`].
+    #[inline]
     fn is_null(&self, _value: &T) -> bool {
         false
     }
@@ -133,10 +135,12 @@ impl<T: 'static, C: Codec<T>> Codec<Option<T>> for Nullable<C> {
         self.0.decode(raw).map(Some)
     }
 
+    #[inline]
     fn partition_part<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
         self.0.partition_part(encoded)
     }
 
+    #[inline]
     fn is_null(&self, value: &Option<T>) -> bool {
         value.is_none()
     }

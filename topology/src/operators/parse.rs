@@ -25,21 +25,25 @@ pub struct RawMessage<'a> {
 
 impl<'a> RawMessage<'a> {
     /// Key bytes, `None` for null.
+    #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.chunk.key(self.record)
     }
 
     /// Value bytes, `None` for null.
+    #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
         self.chunk.value(self.record)
     }
 
     /// Bytes of this message for a codec or for `Str::from_raw`, which may keep a handle on the fetched buffer.
+    #[inline]
     pub fn raw(&self, part: &'a [u8]) -> Raw<'a> {
         self.chunk.raw(part)
     }
 
     /// The message's own timestamp; -1 when the producer gave none.
+    #[inline]
     pub fn timestamp(&self) -> Timestamp {
         self.timestamp
     }
