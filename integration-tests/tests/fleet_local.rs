@@ -1,6 +1,5 @@
 //! The fleet job on the embedded log: every row equals the batch pass, however it is run.
 
-
 use millstream_cli::place::Place;
 use millstream_flights::data;
 use millstream_integration_tests::fleet_check::{Promise, check};

@@ -1,6 +1,7 @@
 //! The fleet job as an application on a log.
 
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,23 +44,21 @@ impl Job {
     }
 
     /// Runs the job, with live progress, until the end of its input, or until `ended` says so.
-    pub fn run(&self, until: RunUntil, ended: impl Fn() -> bool + Sync) -> Result<Summary, Failure> {
+    pub fn run(&self, until: RunUntil, ended: impl Fn() -> bool + Send) -> Result<Summary, Failure> {
         let display = Arc::new(Mutex::new(Display::new()));
         let app = self.app(Some(hook(display.clone())))?;
         let stop = app.stop_handle();
-        let done = Mutex::new(false);
+        let (done, is_done) = mpsc::channel::<()>();
         let summary = thread::scope(|scope| {
-            scope.spawn(|| {
-                while !*done.lock().unwrap_or_else(PoisonError::into_inner) {
+            scope.spawn(move || {
+                while is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                     if ended() {
-                        stop.stop();
-                        break;
+                        return stop.stop();
                     }
-                    thread::sleep(LOOK);
                 }
             });
             let summary = app.run(until);
-            *done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            drop(done);
             summary
         });
         let summary = summary?;
