@@ -1,6 +1,5 @@
 //! The hash table records work on.
 
-use crate::cpu_time::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput};
 use millstream_benches::data::{BATCH, Seeded};
 use millstream_state::codec::I64;
@@ -9,7 +8,7 @@ use millstream_state::overlay::{Overlay, Slot};
 use millstream_state::schema::{KeyValue, Slices, Stamped};
 use std::sync::Arc;
 
-pub fn bench(c: &mut Criterion<CpuTime>) {
+pub fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("overlay");
     group.throughput(Throughput::Elements(BATCH as u64));
     for keys in [10_000, 1_000_000] {

@@ -7,7 +7,6 @@
 
 pub mod fleet_check;
 pub mod fleet_oracle;
-pub mod fleet_run;
 pub mod kafka;
 pub mod readers;
 pub mod sources;

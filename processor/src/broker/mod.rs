@@ -13,6 +13,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod fault;
+pub mod kafka;
 pub mod local;
 pub mod record_batch;
 

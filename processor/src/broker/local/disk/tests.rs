@@ -83,6 +83,7 @@ fn the_contract_on_disk() {
         broker: &log,
         prefix: "t".into(),
         atomic: true,
+        epoch: true,
     });
 }
 

@@ -1,0 +1,87 @@
+//! Kafka's errors, named for what the caller does next.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::broker::fault::{Fault, FaultKind};
+
+/// The fault behind an error of the client; `what` says what failed and where.
+pub(super) fn fault(what: &str, error: KafkaError) -> Fault {
+    let kind = match &error {
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => FaultKind::Misuse,
+        KafkaError::MessageConsumptionFatal(_) => FaultKind::Fatal,
+        KafkaError::Transaction(inner) if inner.is_fatal() => FaultKind::Fatal,
+        other => other.rdkafka_error_code().map_or(FaultKind::Fatal, kind),
+    };
+    let text = match error.rdkafka_error_code() {
+        Some(code) => text(what, code),
+        None => format!("{what}: {error}"),
+    };
+    Fault::new(kind, text).caused_by(error)
+}
+
+/// The fault behind an error code.
+pub(super) fn code_fault(what: &str, code: Code) -> Fault {
+    Fault::new(kind(code), text(what, code))
+}
+
+fn text(what: &str, code: Code) -> String {
+    match mend(code) {
+        Some(mend) => format!("{what}: {code}; {mend}"),
+        None => format!("{what}: {code}"),
+    }
+}
+
+fn kind(code: Code) -> FaultKind {
+    use Code::*;
+    match code {
+        UnknownMemberId | IllegalGeneration | RebalanceInProgress | FencedInstanceId | StaleMemberEpoch
+        | FencedMemberEpoch => FaultKind::Rejoin,
+        InvalidMessage | BadMessage => FaultKind::Corrupt,
+        UnknownTopicOrPartition
+        | UnknownTopic
+        | UnknownPartition
+        | MessageSizeTooLarge
+        | OffsetMetadataTooLarge
+        | InvalidTopic
+        | TopicAlreadyExists
+        | InvalidPartitions
+        | InvalidReplicationFactor
+        | InvalidConfig
+        | InvalidTimestamp
+        | InvalidRecord
+        | InvalidArgument
+        | OffsetOutOfRange
+        | PolicyViolation
+        | TopicAuthorizationFailed
+        | GroupAuthorizationFailed
+        | ClusterAuthorizationFailed
+        | TransactionalIdAuthorizationFailed
+        | SaslAuthenticationFailed
+        | UnsupportedSASLMechanism
+        | Authentication
+        | SSL => FaultKind::Misuse,
+        Fatal | Fenced | ProducerFenced | InvalidProducerEpoch | OutOfOrderSequenceNumber => FaultKind::Fatal,
+        // Time-outs, lost connections, elections, coordinators on the move.
+        _ => FaultKind::Retry,
+    }
+}
+
+fn mend(code: Code) -> Option<&'static str> {
+    use Code::*;
+    Some(match code {
+        UnknownTopicOrPartition | UnknownTopic | UnknownPartition => "create the topic, or correct its name",
+        MessageSizeTooLarge => "raise the topic's max.message.bytes, or lower producer.batch.size",
+        OffsetMetadataTooLarge => "raise the brokers' offset.metadata.max.bytes",
+        InvalidTimestamp => "the topic refuses timestamps this far from now: raise message.timestamp.after.max.ms",
+        InvalidRecord => "a compacted topic takes no record without a key",
+        TopicAuthorizationFailed => "give this user the right to the topic",
+        GroupAuthorizationFailed => "give this user the right to the group",
+        ClusterAuthorizationFailed => "give this user the right to the cluster (idempotent writes)",
+        InvalidReplicationFactor => "ask for no more replicas than there are brokers",
+        AllBrokersDown | BrokerTransportFailure | Resolve => {
+            "see that bootstrap.servers names brokers that can be reached"
+        }
+        OperationTimedOut | MessageTimedOut => "see that the brokers can be reached and are not overloaded",
+        _ => return None,
+    })
+}

@@ -1,0 +1,127 @@
+//! Committed offsets, one client per group; and the membership of a process that is alone.
+//!
+//! When membership over several processes comes, the member's own consumer is put here under its group, and every commit
+//! goes through it: that is what carries its member id and generation to the broker.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::errors;
+use super::settings::KafkaSettings;
+use crate::broker::fault::{Fault, Result};
+use crate::broker::{Committed, GroupToken, Membership, MembershipEvent, OffsetCommit, TopicPartition};
+
+/// How long the group's coordinator may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The clients that speak for groups.
+pub(super) struct Groups {
+    settings: Arc<KafkaSettings>,
+    clients: Mutex<HashMap<String, Arc<BaseConsumer>>>,
+}
+
+impl Groups {
+    pub(super) fn new(settings: Arc<KafkaSettings>) -> Self {
+        Self {
+            settings,
+            clients: Mutex::default(),
+        }
+    }
+
+    /// The client of a group.
+    pub(super) fn client(&self, group: &str) -> Result<Arc<BaseConsumer>> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(group) {
+            return Ok(client.clone());
+        }
+        let made = self.settings.group(group).create();
+        let client: BaseConsumer =
+            made.map_err(|e| errors::fault(&format!("cannot make a client for group {group}"), e))?;
+        let client = Arc::new(client);
+        clients.insert(group.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Commits offsets and waits for the answer.
+    pub(super) fn commit(&self, token: &GroupToken, offsets: &[OffsetCommit]) -> Result<()> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        if token.generation >= 0 || !token.member_id.is_empty() {
+            return Err(Fault::misuse(
+                "commits of a member of a shared group are not built yet: use a token of a process alone",
+            ));
+        }
+        let what = format!("cannot commit offsets of group {}", token.group);
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for commit in offsets {
+            let tp = &commit.partition;
+            let mut element = list.add_partition(&tp.topic, tp.partition);
+            element
+                .set_offset(Offset::Offset(commit.offset))
+                .map_err(|e| errors::fault(&what, e))?;
+            element.set_metadata(&commit.metadata);
+        }
+        self.client(&token.group)?
+            .commit(&list, CommitMode::Sync)
+            .map_err(|e| errors::fault(&what, e))
+    }
+
+    /// What the group has committed; waits out transactions that are still open.
+    pub(super) fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>> {
+        let what = format!("cannot read the offsets of group {group}");
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for tp in partitions {
+            list.add_partition(&tp.topic, tp.partition);
+        }
+        let answer = self
+            .client(group)?
+            .committed_offsets(list, PATIENCE)
+            .map_err(|e| errors::fault(&what, e))?;
+        let find = |tp: &TopicPartition| {
+            let Some(element) = answer.find_partition(&tp.topic, tp.partition) else {
+                return Ok(None);
+            };
+            element
+                .error()
+                .map_err(|e| errors::fault(&format!("{what} for {tp}"), e))?;
+            Ok(match element.offset() {
+                Offset::Offset(offset) => Some(Committed {
+                    offset,
+                    metadata: element.metadata().to_owned(),
+                }),
+                _ => None,
+            })
+        };
+        partitions.iter().map(find).collect()
+    }
+}
+
+/// The membership of a process that is alone in its group by arrangement. It does not keep a second one out.
+pub(super) struct Standalone {
+    group: Arc<str>,
+}
+
+impl Standalone {
+    pub(super) fn new(group: Arc<str>) -> Self {
+        Self { group }
+    }
+}
+
+impl Membership for Standalone {
+    fn poll(&mut self, _timeout: Duration) -> Result<MembershipEvent> {
+        Ok(MembershipEvent::Alone)
+    }
+
+    fn token(&self) -> Result<GroupToken> {
+        Ok(GroupToken::alone(self.group.clone()))
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

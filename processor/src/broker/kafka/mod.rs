@@ -1,0 +1,78 @@
+//! Apache Kafka through librdkafka: the only folder that names the client.
+//!
+//! Correct and simple first. Reading: one consumer per [`Fetch`], assigned by hand, messages taken in batches and copied
+//! into one buffer per partition and poll. Writing: an idempotent producer with `acks=all`, partitions chosen by us. A
+//! commit waits for every delivery report and then commits the offsets: at-least-once. Membership over several processes
+//! and transactions come later behind the same traits.
+
+mod admin;
+mod errors;
+mod fetch;
+mod ffi;
+mod groups;
+mod settings;
+mod sink;
+
+use std::sync::Arc;
+
+pub use settings::KafkaSettings;
+
+use self::admin::KafkaAdmin;
+use self::fetch::KafkaFetch;
+use self::groups::{Groups, Standalone};
+use self::sink::KafkaSink;
+use super::{Admin, Broker, Fetch, FetchConfig, Membership, MembershipConfig, Result, Sink, SinkConfig};
+
+/// A Kafka cluster.
+pub struct KafkaBroker {
+    settings: Arc<KafkaSettings>,
+    admin: Arc<KafkaAdmin>,
+    groups: Arc<Groups>,
+}
+
+impl KafkaBroker {
+    /// Makes the clients; does not wait for a connection. `Misuse` for settings that cannot be.
+    pub fn new(settings: KafkaSettings) -> Result<Self> {
+        settings.check()?;
+        let settings = Arc::new(settings);
+        let groups = Arc::new(Groups::new(settings.clone()));
+        let admin = Arc::new(KafkaAdmin::new(&settings, groups.clone())?);
+        Ok(Self {
+            settings,
+            admin,
+            groups,
+        })
+    }
+}
+
+impl Broker for KafkaBroker {
+    fn describe(&self) -> String {
+        format!("Kafka at {}", self.settings.bootstrap)
+    }
+
+    fn admin(&self) -> &dyn Admin {
+        &*self.admin
+    }
+
+    fn fetch(&self, config: &FetchConfig) -> Result<Box<dyn Fetch>> {
+        Ok(Box::new(KafkaFetch::new(&self.settings, config)?))
+    }
+
+    fn sink(&self, config: &SinkConfig) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(KafkaSink::new(
+            &self.settings,
+            config,
+            self.admin.clone(),
+            self.groups.clone(),
+        )?))
+    }
+
+    fn membership(&self, config: &MembershipConfig) -> Result<Box<dyn Membership>> {
+        // The client is made now, so that a setting it refuses is seen at the start.
+        self.groups.client(&config.group)?;
+        Ok(Box::new(Standalone::new(config.group.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Settings of the Kafka clients: ours, the user's, and those that must not be changed.
+
+use rdkafka::config::ClientConfig;
+
+use crate::broker::fault::{Fault, Result};
+use crate::broker::{FetchConfig, SinkConfig};
+
+/// Where the brokers are and what the user wants passed on to the clients, by librdkafka's names.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaSettings {
+    /// `bootstrap.servers`.
+    pub bootstrap: String,
+    /// For every client: security, time-outs.
+    pub common: Vec<(String, String)>,
+    /// For readers (`consumer.`).
+    pub consumer: Vec<(String, String)>,
+    /// For writers (`producer.`).
+    pub producer: Vec<(String, String)>,
+    /// For topics and offsets (`admin.`).
+    pub admin: Vec<(String, String)>,
+}
+
+/// Settings that would break what this crate promises, and why.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set it once, without a prefix"),
+    ("group.id", "it is application.id"),
+    ("group.instance.id", "membership sets it"),
+    (
+        "enable.auto.commit",
+        "offsets are committed after everything that depends on them is durable",
+    ),
+    ("auto.commit.interval.ms", "offsets are committed by commit.interval.ms"),
+    ("enable.auto.offset.store", "positions are kept by the tasks"),
+    (
+        "auto.offset.reset",
+        "set auto.offset.reset without a prefix: the tasks decide",
+    ),
+    ("enable.partition.eof", "the end of a partition is known otherwise"),
+    ("allow.auto.create.topics", "a topic that is missing must be seen"),
+    ("enable.idempotence", "without it a retry writes twice"),
+    ("partitioner", "partitions are chosen by this crate, as Java does"),
+    ("transactional.id", "it follows from the processing guarantee"),
+    ("delivery.report.only.error", "commits wait for the reports"),
+];
+
+impl KafkaSettings {
+    /// Brokers at `bootstrap`, everything else by default.
+    pub fn new(bootstrap: impl Into<String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Refuses settings that are not the user's to make; tells all of them at once.
+    pub(super) fn check(&self) -> Result<()> {
+        let rooms = [
+            ("", &self.common),
+            ("consumer.", &self.consumer),
+            ("producer.", &self.producer),
+            ("admin.", &self.admin),
+        ];
+        let mut problems: Vec<String> = Vec::new();
+        if self.bootstrap.trim().is_empty() {
+            problems.push("bootstrap.servers is empty: name at least one HOST:PORT".into());
+        }
+        for (prefix, settings) in rooms {
+            for (name, _) in settings {
+                if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
+                    problems.push(format!("{prefix}{name} cannot be set: {why}"));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Fault::misuse(problems.join("\n")))
+        }
+    }
+
+    fn client(&self, name: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", name);
+        // Metrics are ours to export.
+        config.set("enable.metrics.push", "false");
+        set(&mut config, &self.common);
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    /// A consumer that reads what it is assigned by hand.
+    pub(super) fn fetch(&self, fetch: &FetchConfig) -> ClientConfig {
+        let mut config = self.client(&fetch.name);
+        // Our default, not librdkafka's: memory in MiB, and no second's pause when the queue was full.
+        config.set("queued.max.messages.kbytes", "16384");
+        config.set("queued.min.messages", "100000");
+        config.set("fetch.queue.backoff.ms", "10");
+        config.set(
+            "fetch.message.max.bytes",
+            fetch.max_partition_bytes.clamp(1024, 64 << 20).to_string(),
+        );
+        config.set(
+            "fetch.max.bytes",
+            fetch.max_poll_bytes.clamp(1024, 64 << 20).to_string(),
+        );
+        config.set("check.crcs", "true");
+        // How long a topic that is not there is taken for one that is just being made.
+        config.set("topic.metadata.propagation.max.ms", "10000");
+        config.set("isolation.level", "read_committed");
+        set(&mut config, &self.consumer);
+        // librdkafka wants a group for a manual assignment; nothing joins it or is committed to it.
+        config.set("group.id", &fetch.name);
+        by_hand(&mut config);
+        config
+    }
+
+    /// A consumer that commits and reads the offsets of a group.
+    pub(super) fn group(&self, group: &str) -> ClientConfig {
+        let mut config = self.client(group);
+        config.set("isolation.level", "read_committed");
+        set(&mut config, &self.consumer);
+        config.set("group.id", group);
+        by_hand(&mut config);
+        config
+    }
+
+    /// A client that asks about topics and offsets.
+    pub(super) fn questions(&self) -> ClientConfig {
+        let mut config = self.client("millstream-admin");
+        // The end of a partition is where a reader of ours stops.
+        config.set("isolation.level", "read_committed");
+        set(&mut config, &self.consumer);
+        by_hand(&mut config);
+        config
+    }
+
+    /// A client that changes topics.
+    pub(super) fn changes(&self) -> ClientConfig {
+        let mut config = self.client("millstream-admin");
+        set(&mut config, &self.admin);
+        config
+    }
+
+    /// A producer without transactions.
+    pub(super) fn sink(&self, sink: &SinkConfig) -> ClientConfig {
+        let mut config = self.client(&sink.name);
+        config.set("batch.size", sink.batch_bytes.clamp(1024, 1 << 30).to_string());
+        config.set("batch.num.messages", "100000");
+        config.set("queue.buffering.max.kbytes", "65536");
+        config.set("queue.buffering.max.messages", "500000");
+        config.set("linger.ms", "5");
+        // What is too large is decided by the topic, see `Sink::append`.
+        config.set("message.max.bytes", "1000000000");
+        let timeout = sink.delivery_timeout.as_millis().clamp(1000, 2_147_483_647);
+        config.set("delivery.timeout.ms", timeout.to_string());
+        set(&mut config, &self.producer);
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        config
+    }
+}
+
+/// Nothing is chosen or committed behind our back.
+fn by_hand(config: &mut ClientConfig) {
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    config.set("auto.offset.reset", "error");
+    config.set("enable.partition.eof", "false");
+    config.set("allow.auto.create.topics", "false");
+}
+
+fn set(config: &mut ClientConfig, settings: &[(String, String)]) {
+    for (name, value) in settings {
+        config.set(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::FaultKind;
+
+    #[test]
+    fn what_is_not_the_users_is_refused_all_at_once() {
+        let pair = |name: &str| (name.to_owned(), "x".to_owned());
+        let settings = KafkaSettings {
+            bootstrap: " ".into(),
+            common: vec![pair("partitioner")],
+            consumer: vec![pair("auto.offset.reset"), pair("fetch.min.bytes")],
+            producer: vec![pair("enable.idempotence")],
+            admin: Vec::new(),
+        };
+        let fault = settings.check().unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Misuse);
+        let text = fault.to_string();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(
+            text.contains("consumer.auto.offset.reset") && text.contains("producer.enable.idempotence"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_users_settings_win_over_our_defaults() {
+        let settings = KafkaSettings {
+            common: vec![("security.protocol".into(), "SSL".into())],
+            producer: vec![("linger.ms".into(), "50".into())],
+            ..KafkaSettings::new("localhost:9092")
+        };
+        let config = settings.sink(&SinkConfig::default());
+        assert_eq!(config.get("linger.ms"), Some("50"));
+        assert_eq!(config.get("security.protocol"), Some("SSL"));
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(
+            settings.fetch(&FetchConfig::default()).get("auto.offset.reset"),
+            Some("error")
+        );
+    }
+}
