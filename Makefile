@@ -24,9 +24,11 @@ test: ## everything: format, lints, docs, all tests, on real Apache Kafka too wh
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-bench: ## the benchmarks, with their floors
-	@scripts/setup.sh build
+bench: ## what a record costs: micro benchmarks, instruction counts, and the floors
+	@scripts/setup.sh bench
 	cargo bench -p millstream-benches $(ARGS)
+	@$(CARGO_RUN) -p millstream-benches --bin instructions
+	@$(CARGO_RUN) -p millstream-benches --bin floors
 
 lint: ## format, clippy and rustdoc, without the tests
 	@scripts/setup.sh build

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Sees to it that what cargo does not bring is there. Called by the Makefile: scripts/setup.sh build|test|kafka
+# Sees to it that what cargo does not bring is there. Called by the Makefile: scripts/setup.sh build|test|kafka|bench
 #
 # As root on a Debian-like system it installs what is missing; else it says what to install. A Rust toolchain is
 # rustup's business: it is only checked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:?usage: scripts/setup.sh build|test|kafka}
+what=${1:?usage: scripts/setup.sh build|test|kafka|bench}
 
 say() { printf '%s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -87,6 +87,7 @@ setup_build
 case $what in
 build) ;;
 kafka) setup_kafka ;;
+bench) has valgrind || install "counting instructions" valgrind || exit 1 ;;
 test)
     check_rust_tools
     setup_kafka

@@ -1,5 +1,6 @@
 //! Values to bytes and back.
 
+use crate::cpu_time::CpuTime;
 use criterion::{Criterion, Throughput};
 use millstream_benches::data::{self, bidder};
 use millstream_state::codec::{Bincode, Codec, I64, Json, Raw, Utf8};
@@ -15,7 +16,7 @@ struct Bid {
     time: i64,
 }
 
-pub fn bench(c: &mut Criterion) {
+pub fn bench(c: &mut Criterion<CpuTime>) {
     let bid = Bid {
         bidder: bidder(7).as_str().into(),
         price: 4_200,
@@ -41,7 +42,7 @@ pub fn bench(c: &mut Criterion) {
     });
 }
 
-fn round_trip<T>(c: &mut Criterion, name: &str, codec: &impl Codec<T>, value: &T) {
+fn round_trip<T>(c: &mut Criterion<CpuTime>, name: &str, codec: &impl Codec<T>, value: &T) {
     let mut group = c.benchmark_group("codecs");
     group.throughput(Throughput::Elements(1));
     let mut out = Vec::new();

@@ -1,9 +1,10 @@
 //! Dirty rows sealed and written into RocksDB.
 
+use crate::cpu_time::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput};
 use millstream_benches::stores::{self, Disk, Rows};
 
-pub fn bench(c: &mut Criterion) {
+pub fn bench(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("commit into RocksDB");
     for dirty in [1_000, 10_000, 100_000] {
         group.throughput(Throughput::Elements(dirty));

@@ -1,17 +1,23 @@
 //! Where does the time go? `cargo bench -p millstream-benches`, or with a name: `cargo bench -p millstream-benches -- overlay`.
 
+// A benchmark may stop at the first surprise.
+#![allow(clippy::expect_used)]
+
 mod codecs;
 mod commit;
+mod cpu_time;
 mod operators;
 mod overlay;
 mod record_batch;
 mod restore;
 
+use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
 
-fn config() -> Criterion {
+fn config() -> Criterion<CpuTime> {
     Criterion::default()
+        .with_measurement(CpuTime)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(20)

@@ -1,5 +1,6 @@
 //! Whole tasks between a memory source and a memory sink: one pass over the input of a case, commits included.
 
+use crate::cpu_time::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput};
 use millstream_benches::cases::{self, Case, Skew};
 use millstream_benches::data::KEYS;
@@ -7,7 +8,7 @@ use millstream_benches::replay::{Replay, Result};
 
 const RECORDS: usize = 200_000;
 
-pub fn bench(c: &mut Criterion) {
+pub fn bench(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("operators");
     group.throughput(Throughput::Elements(RECORDS as u64));
     for case in all().expect("the cases are valid topologies") {

@@ -1,5 +1,6 @@
 //! The hash table records work on.
 
+use crate::cpu_time::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput};
 use millstream_benches::data::{BATCH, Seeded};
 use millstream_state::codec::I64;
@@ -8,7 +9,7 @@ use millstream_state::overlay::{Overlay, Slot};
 use millstream_state::schema::{KeyValue, Slices, Stamped};
 use std::sync::Arc;
 
-pub fn bench(c: &mut Criterion) {
+pub fn bench(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("overlay");
     group.throughput(Throughput::Elements(BATCH as u64));
     for keys in [10_000, 1_000_000] {

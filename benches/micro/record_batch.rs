@@ -1,15 +1,17 @@
 //! Kafka's RecordBatch v2, the unit of the seam to the log: built record by record, opened in place.
 
+use crate::cpu_time::CpuTime;
 use criterion::{Criterion, Throughput};
 use millstream_benches::data;
-use millstream_processor::broker::record_batch::{Builder, decode};
+use millstream_processor::broker::record_batch::BatchBuilder;
+use millstream_processor::broker::record_batch::reader::decode;
 use std::hint::black_box;
 
-pub fn bench(c: &mut Criterion) {
+pub fn bench(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("record batch");
     group.throughput(Throughput::Elements(data::BATCH as u64));
     let chunks = data::bids("bids", data::BATCH);
-    let mut builder = Builder::default();
+    let mut builder = BatchBuilder::default();
     let mut build = || {
         for chunk in &chunks {
             for record in chunk.records() {

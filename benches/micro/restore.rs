@@ -1,9 +1,10 @@
 //! A store rebuilt from its changelog, down to RocksDB's files.
 
+use crate::cpu_time::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput};
 use millstream_benches::stores::{self, Changelog, Disk, Rows};
 
-pub fn bench(c: &mut Criterion) {
+pub fn bench(c: &mut Criterion<CpuTime>) {
     let changelog = Changelog::new(200_000);
     let mut group = c.benchmark_group("restore into RocksDB");
     group

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `millstream` binary.
+
+fn main() -> std::process::ExitCode {
+    millstream_cli::main()
+}

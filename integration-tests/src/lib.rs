@@ -7,6 +7,7 @@
 
 pub mod fleet_check;
 pub mod fleet_oracle;
+pub mod fleet_run;
 pub mod kafka;
 pub mod readers;
 pub mod sources;

@@ -2,7 +2,7 @@
 
 use millstream_flights::data::{self, DEVICE_TYPE, Flights};
 use millstream_flights::event::Plane;
-use millstream_flights::topology::{DAILY, DEAD, PLANES, RAW, ROLLING, plan};
+use millstream_flights::topology::{DAILY, DEAD, LATE, PLANES, RAW, ROLLING, ROLLING_1H, plan};
 use millstream_integration_tests::fleet_check::{Promise, Record, Written, check};
 use millstream_integration_tests::fleet_oracle;
 use millstream_state::codec::{BytesCodec, Json, Utf8};
@@ -54,6 +54,8 @@ fn every_row_equals_the_batch_pass() {
         rolling: read(ROLLING),
         daily: read(DAILY),
         dead: read(DEAD),
+        strict: read(ROLLING_1H),
+        late: read(LATE),
     };
     let expected = fleet_oracle::expected(&data::flights_csv().unwrap(), &data::planes_csv().unwrap());
     // The driver has one partition, so dead letters are placed by what the batch pass says of one.

@@ -25,6 +25,10 @@ const UNSAFE: &[(&str, &str)] = &[
 
 /// Where sleeping is no guess: polls that end when the awaited thing is there, and fail after a limit.
 const SLEEPS: &[&str] = &[
+    // Replays messages at the pace of the clock.
+    "cli/src/demo/feed.rs",
+    // Asks another process's log until a commit is seen, then kills that process.
+    "integration-tests/src/fleet_run.rs",
     "integration-tests/src/kafka.rs",
     "integration-tests/tests/kafka_harness.rs",
 ];

@@ -25,6 +25,9 @@ pub(super) fn enforce_if_due(shared: &Shared, writing: &mut Writing) -> Result<(
 
 /// Deletes the batches at the head of each partition that are too old or one too many. As in Kafka, a batch goes only
 /// when all before it go, and the last one stays.
+///
+/// Where a topic is compacted as well (the changelog of a window store), a batch is too old by the partition's own time if
+/// that lies behind the clock: a job that works through last year's records still needs its newest windows.
 pub(super) fn enforce(shared: &Shared, writing: &mut Writing) -> Result<()> {
     let now = (shared.clock)();
     writing.last_retention = Some(now);
@@ -34,8 +37,12 @@ pub(super) fn enforce(shared: &Shared, writing: &mut Writing) -> Result<()> {
         if !topic.row.cleanup().deletes() {
             continue;
         }
-        let oldest = topic.row.retention_ms.map(|ms| now.saturating_sub(ms.max(0)));
         for (index, row) in (0..).zip(&topic.partitions) {
+            let now = match topic.row.cleanup().compacts() {
+                true => newest(&view, topic.row.id, index, row)?.map_or(now, |newest| newest.min(now)),
+                false => now,
+            };
+            let oldest = topic.row.retention_ms.map(|ms| now.saturating_sub(ms.max(0)));
             let start = first_kept(&view, topic.row.id, index, row, oldest, topic.row.retention_bytes)?;
             if start > row.start {
                 cuts.push((TopicPartition::new(name.clone(), index), start));
@@ -46,6 +53,17 @@ pub(super) fn enforce(shared: &Shared, writing: &mut Writing) -> Result<()> {
         cut(&mut view, &partition, start)?;
     }
     Ok(())
+}
+
+/// The largest timestamp in the partition's last batch.
+fn newest(view: &View, topic: u32, partition: i32, row: &PartitionRow) -> Result<Option<i64>> {
+    let mut newest = None;
+    let last = view.base_of(topic, partition, row.end.saturating_sub(1))?;
+    visit_batches(view, topic, partition, last, &mut |summary| {
+        newest = newest.max(Some(summary.max_timestamp));
+        true
+    })?;
+    Ok(newest)
 }
 
 fn first_kept(

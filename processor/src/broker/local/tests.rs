@@ -98,6 +98,23 @@ fn old_batches_go_by_age_but_never_the_last() {
 }
 
 #[test]
+fn a_changelog_ages_by_its_own_time_where_that_is_behind_the_clock() {
+    let (log, time) = log();
+    let spec = TopicSpec {
+        retention_ms: Some(100),
+        ..TopicSpec::new("t", 1).cleanup(Cleanup::CompactDelete)
+    };
+    log.create(&spec).unwrap();
+    let tp = TopicPartition::new("t", 0);
+    time.store(2_000_000, Ordering::SeqCst);
+    for (timestamp, key) in [(1_000_000, "a"), (1_000_050, "b"), (1_000_120, "c")] {
+        write(&log, &tp, &[(timestamp, key, Some("v"))]);
+    }
+    log.maintain().unwrap();
+    assert_eq!(log.start_offsets(&[tp]).unwrap(), [1], "the first is more than 100 ms behind the last");
+}
+
+#[test]
 fn commits_let_old_batches_go_by_themselves() {
     let (log, time) = log();
     log.create(&TopicSpec {
