@@ -16,6 +16,9 @@ use crate::stores::{Layout, MetaRows, StoreSet};
 
 /// A run is loaded when it holds this much: large enough for long sorted files, small beside the memory budget.
 const RUN_BYTES: usize = 32 << 20;
+/// Rows lie in the order they came in but leave in the order of their keys, so each would wait for memory. So many are
+/// looked at together first, for then they wait at the same time.
+const AHEAD: usize = 16;
 /// Below this many rows a plain write is cheaper than a file.
 const BULK_ROWS: usize = 10_000;
 
@@ -232,7 +235,9 @@ impl Restorer {
             })?;
         }
         let meta: Vec<_> = meta.rows().collect();
-        let mut puts = rows.iter().filter(|row| !row.deleted).map(|row| (key(row), value(row)));
+        let touched = rows.chunks(AHEAD).inspect(|some| touch(&arena, some));
+        let puts = touched.flatten().filter(|row| !row.deleted);
+        let mut puts = puts.map(|row| (key(row), value(row)));
         engine.ingest(self.family, &mut puts, &meta)
     }
 
@@ -243,5 +248,13 @@ impl Restorer {
             self.name,
             key.len()
         ))
+    }
+}
+
+/// Brings rows near the processor.
+fn touch(arena: &[u8], rows: &[Row]) {
+    for row in rows {
+        let byte = |at: usize| arena.get(at).copied();
+        std::hint::black_box((byte(row.key), byte(row.end.saturating_sub(1))));
     }
 }
