@@ -101,7 +101,13 @@ impl Replay {
     fn drain(&mut self) {
         let outbox = self.task.outbox();
         for record in outbox.records() {
-            black_box((record.topic_ref, record.key, record.value, record.timestamp));
+            black_box((
+                record.topic_ref,
+                record.partition_key,
+                record.key,
+                record.value,
+                record.timestamp,
+            ));
             self.sent += 1;
         }
         outbox.clear();

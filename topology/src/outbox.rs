@@ -39,10 +39,12 @@ struct Len(u32);
 impl Len {
     const NULL: Len = Len(u32::MAX);
 
+    #[inline]
     fn bytes(self) -> usize {
         if self.0 == u32::MAX { 0 } else { self.0 as usize }
     }
 
+    #[inline]
     fn part(self, bytes: &[u8]) -> Option<&[u8]> {
         (self.0 != u32::MAX).then_some(bytes)
     }
@@ -130,7 +132,9 @@ impl Outbox {
         let key = self.part(key);
         let partition_part = partition_part(&self.arena[start..]) as u32;
         let value = self.part(value);
-        self.arena.extend_from_slice(headers);
+        if !headers.is_empty() {
+            self.arena.extend_from_slice(headers);
+        }
         let headers = headers.len() as u32;
         self.entries.push(Entry {
             start,
