@@ -73,6 +73,3 @@ impl Broker for KafkaBroker {
         Ok(Box::new(Standalone::new(config.group.clone())))
     }
 }
-
-#[cfg(test)]
-mod tests;

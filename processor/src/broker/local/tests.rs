@@ -111,7 +111,11 @@ fn a_changelog_ages_by_its_own_time_where_that_is_behind_the_clock() {
         write(&log, &tp, &[(timestamp, key, Some("v"))]);
     }
     log.maintain().unwrap();
-    assert_eq!(log.start_offsets(&[tp]).unwrap(), [1], "the first is more than 100 ms behind the last");
+    assert_eq!(
+        log.start_offsets(&[tp]).unwrap(),
+        [1],
+        "the first is more than 100 ms behind the last"
+    );
 }
 
 #[test]
