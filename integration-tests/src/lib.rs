@@ -11,3 +11,8 @@ pub mod fleet_run;
 pub mod kafka;
 pub mod readers;
 pub mod sources;
+
+/// The README's Rust code, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
