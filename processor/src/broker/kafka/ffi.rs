@@ -264,9 +264,7 @@ impl<C: ProducerContext<DeliveryOpaque = usize>> TopicHandle<C> {
         };
         set(vtype::RD_KAFKA_VTYPE_RKT, &|u| u.rkt = self.topic);
         set(vtype::RD_KAFKA_VTYPE_PARTITION, &|u| u.i32_ = record.partition);
-        set(vtype::RD_KAFKA_VTYPE_MSGFLAGS, &|u| {
-            u.i = rd::RD_KAFKA_MSG_F_COPY as i32
-        });
+        set(vtype::RD_KAFKA_VTYPE_MSGFLAGS, &|u| u.i = rd::RD_KAFKA_MSG_F_COPY);
         set(vtype::RD_KAFKA_VTYPE_TIMESTAMP, &|u| u.i64_ = record.timestamp);
         set(vtype::RD_KAFKA_VTYPE_OPAQUE, &|u| u.ptr = record.opaque as *mut c_void);
         if let Some(key) = record.key {
@@ -283,7 +281,9 @@ impl<C: ProducerContext<DeliveryOpaque = usize>> TopicHandle<C> {
         let error = unsafe { rd::rd_kafka_produceva(self.producer.client().native_ptr(), fields.as_ptr(), count) };
         if error.is_null() {
             // The record owns the headers now.
-            headers.map(std::mem::forget);
+            if let Some(headers) = headers {
+                std::mem::forget(headers);
+            }
             return Ok(());
         }
         // SAFETY: a valid error that is ours to destroy, once.
