@@ -39,7 +39,7 @@ pub fn feed(broker: &dyn Broker, speed: Option<f64>, stop: &Stop) -> Result<u64,
         topic
             .sink
             .append(to, message.arrival, Some(&key), Some(message.line.as_bytes()), &block)?;
-        if pace.is_none() && index as u64 % BATCH == 0 {
+        if pace.is_none() && (index as u64).is_multiple_of(BATCH) {
             topic.commit()?;
         }
     }

@@ -91,7 +91,7 @@ fn busiest_manufacturers(broker: &dyn Broker, out: &mut dyn Write) -> Result<(),
         }
     })?;
     let mut rows: Vec<DailyRow> = all.into_values().collect();
-    rows.sort_by(|a, b| b.flights.cmp(&a.flights));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.flights));
     writeln!(out, "\nBusiest manufacturers, the days of {DAILY} added up")?;
     writeln!(out, "  manufacturer             flights    flown        miles")?;
     for DailyRow {
