@@ -138,6 +138,11 @@ impl App {
         let threads = self.config.threads.min(starts.len().max(1));
         let control = self.control(gate, &starts, threads, until, &events)?;
         self.stop.attach(&control);
+        if starts.iter().any(|start| start.position.is_none()) {
+            // A first commit, before the first record: it says where the state begins, so that changelog records of a later
+            // commit that fails before its offsets are known for what they are (CO-4).
+            control.request_commit();
+        }
         events.emit(&Event::Started {
             application: &self.config.application_id,
             log: &self.broker.describe(),

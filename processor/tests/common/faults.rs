@@ -24,6 +24,8 @@ pub enum Death {
     AtAppend(u64),
     /// Before this commit is written, counted from 0.
     BeforeCommit(u64),
+    /// When the records of this commit are written, before its offsets are: what an at-least-once log can leave.
+    BetweenRecordsAndOffsets(u64),
     /// When this commit is written, before anybody hears of it.
     AfterCommit(u64),
 }
@@ -111,6 +113,10 @@ impl Sink for MortalSink {
     fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
         let count = self.counts.1.fetch_add(1, SeqCst);
         if self.death == Death::BeforeCommit(count) {
+            return Err(died());
+        }
+        if self.death == Death::BetweenRecordsAndOffsets(count) {
+            self.sink.commit(group, &mut |_| Vec::new())?;
             return Err(died());
         }
         self.sink.commit(group, offsets)?;
