@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millstream_state::engine::{RowRef, WriteSet};
 
 use super::layout::{self, BATCHES, META, OFFSETS, PartitionRow};
-use super::shared::{Shared, View};
+use super::shared::{Shared, View, Writing};
 use super::{admin, compaction, retention};
 use crate::broker::fault::{Fault, Result};
 use crate::broker::record_batch::reader::BatchSummary;
@@ -257,9 +257,10 @@ impl Sink for LocalSink {
         if !plan.partitions.is_empty() {
             shared.signal.raise();
         }
-        retention::enforce_if_due(&shared, &mut writing)?;
-        for (tp, _) in &plan.acked.last {
-            compaction::compact_if_dirty(&shared, &writing, tp)?;
+        // The commit is done, whatever becomes of the house-keeping: to fail here would make the caller repeat it. What is
+        // wrong with the disk shows at the next write, what is wrong with a batch to its readers.
+        if let Err(fault) = house_keeping(&shared, &mut writing, &plan.acked) {
+            tracing::warn!("{}: retention or compaction failed: {fault}", shared.name);
         }
         Ok(())
     }
@@ -272,6 +273,14 @@ impl Sink for LocalSink {
     fn buffered_bytes(&self) -> usize {
         self.buffered
     }
+}
+
+fn house_keeping(shared: &Shared, writing: &mut Writing, acked: &Acked) -> Result<()> {
+    retention::enforce_if_due(shared, writing)?;
+    acked
+        .last
+        .iter()
+        .try_for_each(|(tp, _)| compaction::compact_if_dirty(shared, writing, tp))
 }
 
 fn too_large(open: &Open, len: usize) -> Fault {

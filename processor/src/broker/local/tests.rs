@@ -259,6 +259,43 @@ fn a_commit_that_fails_leaves_neither_records_nor_offsets() {
 }
 
 #[test]
+fn a_full_disk_loses_the_commit_and_nothing_else() {
+    use millstream_state::engine::faulty::{Faults, FaultyEngine};
+    let faults = Faults::none();
+    let engine = FaultyEngine::new(Box::new(MemoryEngine::new()), &faults);
+    let log = LocalLog::over(Box::new(engine), Arc::new(|| 0), "log").unwrap();
+    log.create(&TopicSpec::new("t", 1)).unwrap();
+    let tp = TopicPartition::new("t", 0);
+    write(&log, &tp, &[(0, "k", Some("before"))]);
+
+    let mut sink = log.sink(&SinkConfig::default()).unwrap();
+    let to = sink.open(&tp).unwrap();
+    let group = GroupToken::alone("g");
+    let commit = OffsetCommit {
+        partition: tp.clone(),
+        offset: 1,
+        metadata: String::new(),
+    };
+    faults.set_full(true);
+    sink.append(to, 0, Some(b"k"), Some(b"lost"), &[]).unwrap();
+    let fault = sink.commit(&group, &mut |_| vec![commit.clone()]).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Retry, "{fault}");
+    assert_eq!(log.create(&TopicSpec::new("u", 1)).unwrap_err().kind, FaultKind::Retry);
+    assert!(Admin::describe(&log, "u").unwrap().is_none());
+    sink.abort().unwrap();
+    faults.set_full(false);
+
+    sink.append(to, 0, Some(b"k"), Some(b"behind"), &[]).unwrap();
+    sink.commit(&group, &mut |_| Vec::new()).unwrap();
+    let values: Vec<_> = read(&log, &tp)
+        .into_iter()
+        .map(|(offset, _, value)| (offset, value.unwrap()))
+        .collect();
+    assert_eq!(values, [(0, "before".to_owned()), (1, "behind".to_owned())]);
+    assert_eq!(log.committed("g", &[tp]).unwrap(), [None]);
+}
+
+#[test]
 fn a_topic_made_anew_is_another_topic() {
     let (log, _) = log();
     let tp = TopicPartition::new("t", 0);
