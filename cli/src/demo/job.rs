@@ -34,7 +34,10 @@ impl Job {
             ("state.dir", state_dir.display().to_string()),
             ("num.stream.threads", threads.to_string()),
             // The data is of 2013, and Kafka deletes by record timestamps: changelogs of windows must outlive a century.
-            ("windowstore.changelog.additional.retention.ms", (100 * 366 * 86_400_000_i64).to_string()),
+            (
+                "windowstore.changelog.additional.retention.ms",
+                (100 * 366 * 86_400_000_i64).to_string(),
+            ),
         ];
         Self { broker, settings }
     }
