@@ -2,6 +2,7 @@
 //!
 //! Thin by intent: a command reads its arguments, opens a log through the processor's seam, and prints. Results go to
 //! standard output, everything else (progress, logs, errors) to standard error, so that a pipe carries results only.
+#![deny(clippy::indexing_slicing)]
 #![deny(missing_docs)]
 
 pub mod args;

@@ -5,6 +5,7 @@
 //! ```
 //! Text, because Kafka's metadata is text and an operator should be able to read it with `kafka-consumer-groups`. Names of
 //! stores and nodes are Kafka names (letters, digits, `.`, `_`, `-`), so they need no escapes.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -10,6 +10,7 @@
 //! ```
 //! Time stands first in stores: expiry is then one range, closing a window scans one range, and writes are nearly
 //! sequential. The sign is flipped so that times before 1970 sort first.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use crate::Timestamp;
 

@@ -7,6 +7,7 @@
 //! row in the engine   [sub][key] -> [timestamp 8][value]     sub: nothing, or the slice start in byte order
 //! changelog record    [key] or [key][start 8][sequence 4] -> [value], record timestamp = timestamp   (Kafka Streams')
 //! ```
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use crate::codec::{Codec, DecodeError, Raw};
 use crate::data::{Data, Key};

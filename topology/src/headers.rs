@@ -1,6 +1,7 @@
 //! Header blocks in RecordBatch v2 form: a count, then name and value of each; all lengths are zig-zag varints.
 //!
 //! Blocks come from outside: reading stops at the first byte that makes no sense and never panics.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 /// Reads the headers of a block. Ends early when the block is damaged.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 //!
 //! A [`Batch`] holds the rows of one step in processing order. Its [`Origin`] keeps the fetched bytes alive, so that any
 //! node can dead-letter a row, or forward its headers, without the rows carrying either.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 //!
 //! Read `topology` first: it is the whole job. `parse` turns a message into an event, `event` says what travels between
 //! the steps, `aggregates` what is counted, and `data` holds the year of messages that the demo and the tests run on.
+#![deny(clippy::indexing_slicing)]
 #![deny(missing_docs)]
 
 pub mod aggregates;

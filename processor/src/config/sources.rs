@@ -1,4 +1,5 @@
 //! Where settings come from: a YAML or properties file, the environment, and pairs given on the command line.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use std::fmt;
 use std::path::Path;

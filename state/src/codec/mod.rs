@@ -1,4 +1,5 @@
 //! Typed value <-> bytes, in Kafka's own formats where Kafka has one.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 mod bincode_v2;
 mod fixed;

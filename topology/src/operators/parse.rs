@@ -1,4 +1,5 @@
 //! Parse: one raw message to zero or more events. The first door for bad data.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use std::{fmt, sync::Arc};
 

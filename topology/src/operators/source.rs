@@ -1,4 +1,5 @@
 //! Source: bytes to typed rows, behind door 1 and the future guard (TI-2).
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Opens batches: checks them and finds every record, without copying any.
+#![deny(clippy::indexing_slicing)] // reads what comes from outside
 
 use millstream_topology::record::{RawRecord, Span};
 
@@ -73,6 +74,10 @@ pub struct Decoded {
 ///
 /// Checks the checksum of every batch. Records of control batches (transaction markers) are passed over. A batch that is
 /// cut off at the end of the buffer is left, unless it is the only one. The buffer must be below 4 GiB.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "`BatchSummary::of` has checked its length against the bytes at hand"
+)]
 pub fn decode(buffer: &[u8], from: i64, records: &mut Vec<RawRecord>) -> Result<Decoded> {
     if u32::try_from(buffer.len()).is_err() {
         return Err(Fault::misuse("a fetched buffer must be below 4 GiB"));
@@ -109,6 +114,7 @@ fn decode_batch(
     records: &mut Vec<RawRecord>,
 ) -> Result<()> {
     let crc = u32::from_be_bytes(read(batch, CRC_AT)?);
+    #[allow(clippy::indexing_slicing, reason = "the line above has read what stands before")]
     let found = crc32c::crc32c(&batch[CRC_AT + 4..]);
     if crc != found {
         return Err(Fault::corrupt(format!(
