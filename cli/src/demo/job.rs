@@ -15,6 +15,8 @@ use millstream_processor::{App, Components, Config, RunUntil, Summary};
 use super::progress::Display;
 use crate::failure::Failure;
 
+/// Bound for stores, queues and what is on its way.
+const MEMORY: usize = 128 << 20;
 /// How soon a signal, or the end of feeding, is noticed.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -38,6 +40,8 @@ impl Job {
                 "windowstore.changelog.additional.retention.ms",
                 (100 * 366 * 86_400_000_i64).to_string(),
             ),
+            // A small machine's share; the job's state is a few megabytes.
+            ("memory.max.bytes", MEMORY.to_string()),
         ];
         Self { broker, settings }
     }
