@@ -271,6 +271,7 @@ impl App {
                 position,
                 end,
                 bounded: until == RunUntil::EndOfInput && !self.is_written(&source.topic),
+                own: self.is_written(&source.topic),
                 partition,
             });
         }

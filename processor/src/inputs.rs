@@ -6,6 +6,7 @@
 //! - Offsets advance contiguously: a position is the next record not processed yet (OR-2).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use millstream_topology::picker::{Cut, Picker};
 use millstream_topology::record::Chunk;
 use millstream_topology::task::{SourceRef, Task};
 
-use crate::broker::TopicPartition;
+use crate::broker::{Acked, TopicPartition};
 use crate::gate::{Position, Slot};
 
 /// Where an input starts, what it is, and how far it goes.
@@ -31,6 +32,9 @@ pub struct InputStart {
     pub end: i64,
     /// Whether nothing behind `end` is read: an outside topic in a bounded run.
     pub bounded: bool,
+    /// Whether tasks of this application write it. Its records are then kept back until the commit that wrote them: a log
+    /// may show them earlier, partition by partition as they happen to leave, and event time would jump (OR-3).
+    pub own: bool,
 }
 
 /// One source partition of a task.
@@ -39,6 +43,8 @@ pub struct Input {
     start: InputStart,
     /// What the picker holds of it, oldest first.
     waiting: VecDeque<Waiting>,
+    /// What was fetched and is kept back, oldest first.
+    ahead: VecDeque<Ahead>,
     records: usize,
     bytes: usize,
     /// Next offset to process.
@@ -61,6 +67,15 @@ struct Waiting {
     bytes: usize,
 }
 
+/// Records of an own topic whose commit is still to come.
+#[derive(Debug)]
+struct Ahead {
+    chunk: Arc<Chunk>,
+    rows: Range<usize>,
+    /// The position after the chunk.
+    next: i64,
+}
+
 /// How long records that exist have not come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
@@ -76,6 +91,7 @@ impl Input {
         Input {
             start,
             waiting: VecDeque::new(),
+            ahead: VecDeque::new(),
             records: 0,
             bytes: 0,
             position,
@@ -96,9 +112,9 @@ impl Input {
         self.position
     }
 
-    /// Learns that the partition has grown: we wrote to it ourselves.
-    pub fn raise_end(&mut self, end: i64) {
-        self.end = self.end.max(end);
+    /// Whether fetched records are kept back until a commit.
+    pub fn keeps_back(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     /// Whether the log has records for it, none of which is at hand.
@@ -146,6 +162,35 @@ impl Input {
         };
         self.paused = turn.unwrap_or(self.paused);
         turn
+    }
+
+    /// Gives the picker what need not be kept back.
+    fn let_in(&mut self, picker: &mut Picker) {
+        while let Some(ahead) = self.ahead.front_mut() {
+            let records = ahead.chunk.records();
+            let (first, last) = (ahead.rows.start, ahead.rows.end);
+            let seen = match self.start.own {
+                true => records.partition_point(|record| record.offset < self.end).min(last),
+                false => last,
+            };
+            if seen <= first {
+                return;
+            }
+            let (next, bytes) = match records.get(seen) {
+                Some(kept) if seen < last => (kept.offset, 0),
+                _ => (ahead.next, ahead.chunk.memory()),
+            };
+            picker.push_rows(self.start.source, ahead.chunk.clone(), first..seen);
+            self.waiting.push_back(Waiting {
+                rows_end: seen,
+                next,
+                bytes,
+            });
+            ahead.rows.start = seen;
+            if seen == last {
+                self.ahead.pop_front();
+            }
+        }
     }
 
     /// Notes that rows up to `rows_end` of its oldest chunk were picked, the last with this offset.
@@ -201,22 +246,21 @@ impl Inputs {
         input.fetched = next;
         let records = chunk.records();
         let first = records.partition_point(|record| record.offset < input.position);
-        let last = match input.start.bounded {
+        let wanted = match input.start.bounded {
             true => records.partition_point(|record| record.offset < input.end),
             false => records.len(),
         };
-        if !input.start.bounded {
+        if !input.start.bounded && !input.start.own {
             input.end = input.end.max(high_watermark);
         }
-        if first < last {
-            input.records += last - first;
+        if first < wanted {
+            input.records += wanted - first;
             input.bytes += chunk.memory();
-            input.waiting.push_back(Waiting {
-                rows_end: last,
-                next,
-                bytes: chunk.memory(),
-            });
-            self.picker.push_rows(input.start.source, chunk.clone(), first..last);
+            let (chunk, rows) = (chunk.clone(), first..wanted);
+            input.ahead.push_back(Ahead { chunk, rows, next });
+            input.let_in(&mut self.picker);
+        } else if let Some(newest) = input.ahead.back_mut() {
+            newest.next = next;
         } else if let Some(newest) = input.waiting.back_mut() {
             // Nothing but transaction markers, or records we do not want: only the position moves.
             newest.next = next;
@@ -226,6 +270,18 @@ impl Inputs {
         true
     }
 
+    /// After a commit: own topics have grown by what we wrote, and all that was fetched of them belongs to a commit.
+    pub fn after_commit(&mut self, acked: &Acked) {
+        let Inputs { picker, all } = self;
+        for input in all.iter_mut().filter(|input| input.start.own) {
+            let partition = &input.start.partition;
+            let written = acked.last_offset(&partition.topic, partition.partition);
+            let written = written.map_or(i64::MIN, |last| last + 1);
+            input.end = input.end.max(written).max(input.fetched);
+            input.let_in(picker);
+        }
+    }
+
     /// Goes on elsewhere, after a position that does not exist any more. Returns the position that was wanted.
     pub fn seek(&mut self, partition: &TopicPartition, choose: impl FnOnce(i64) -> i64) -> Option<(i64, i64)> {
         let input = self.all.iter_mut().find(|input| input.partition() == partition)?;
@@ -233,6 +289,7 @@ impl Inputs {
         let instead = choose(wanted);
         self.picker.clear(input.start.source);
         input.waiting.clear();
+        input.ahead.clear();
         (input.records, input.bytes) = (0, 0);
         (input.position, input.fetched) = (instead, instead);
         Some((wanted, instead))
@@ -274,6 +331,11 @@ impl Inputs {
     /// Whether some partition has records on the log that are not at hand.
     pub fn any_missing(&self) -> bool {
         self.all.iter().any(Input::is_missing)
+    }
+
+    /// Whether records were fetched that are kept back until a commit.
+    pub fn any_kept_back(&self) -> bool {
+        self.all.iter().any(Input::keeps_back)
     }
 
     /// Whether each partition has records at hand.

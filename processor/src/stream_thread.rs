@@ -24,6 +24,9 @@ use crate::task_runner::{Round, Sealed, TaskRunner};
 /// Who wants to know how far the application has come.
 pub type ProgressHook = Arc<dyn Fn(&Progress) + Send + Sync>;
 
+/// Time between commits when a thread has nothing left to do but records that a commit lets in.
+const EARLY_COMMIT: Duration = Duration::from_millis(200);
+
 /// How often the progress hook is called.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -241,7 +244,16 @@ impl StreamThread {
             .fold(false, |asked, runner| runner.commit_requested() || asked);
         let exhausted = self.bounded && rest != Rest::No && self.inputs().all(Inputs::is_exhausted);
         let all_idle = self.bounded && self.control.meeting.set_idle(self.number, exhausted);
-        if asked || all_idle || self.under_pressure() || self.control.commit_is_due(self.config.commit_interval) {
+        // Nothing to do but what a commit lets in: do not wait for its time, but leave the other threads time to work.
+        let soon = self.config.commit_interval.min(EARLY_COMMIT);
+        let early = !self.control.is_dirty() || self.control.commit_is_due(soon);
+        let kept_back = rest == Rest::Fetch && early && self.inputs().any(Inputs::any_kept_back);
+        if asked
+            || all_idle
+            || kept_back
+            || self.under_pressure()
+            || self.control.commit_is_due(self.config.commit_interval)
+        {
             self.control.request_commit();
         }
         Ok(())
@@ -292,7 +304,7 @@ impl StreamThread {
         let threads = self.control.totals.memory.len();
         let cache = self.config.cache_max_bytes / threads / self.runners.len().max(1);
         for runner in &mut self.runners {
-            runner.raise_ends(&verdict.acked);
+            runner.inputs_mut().after_commit(&verdict.acked);
             runner.keep_replay_short(now, &self.config)?;
             runner.shrink_to(cache);
         }

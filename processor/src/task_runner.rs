@@ -242,15 +242,6 @@ impl TaskRunner {
         Ok(())
     }
 
-    /// After a commit: learns how far the partitions have grown that we wrote to ourselves.
-    pub fn raise_ends(&mut self, acked: &Acked) {
-        for (partition, last) in &acked.last {
-            if let Some(input) = self.inputs.find(partition) {
-                input.raise_end(last + 1);
-            }
-        }
-    }
-
     /// After a commit: keeps what a crash would have to replay within its bounds.
     pub fn keep_replay_short(&mut self, now: Duration, config: &Config) -> Result<()> {
         let engine = self.task.stores().engine_mut();
