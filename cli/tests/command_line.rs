@@ -1,4 +1,10 @@
 //! The binary as people and scripts call it: output, exit codes, pipes.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
