@@ -79,12 +79,12 @@ pub struct Committer {
 
 struct State {
     membership: Box<dyn Membership>,
-    /// In a bounded run: sub-topologies still to finish, upstream first; `None` in one that goes on until it is stopped.
+    /// In a bounded run: sub-topologies still to finish, the next one last; `None` in one that goes on until it is stopped.
     unfinished: Option<Vec<u32>>,
 }
 
 impl Committer {
-    /// A committer; `unfinished` as in a bounded run, the last to finish first.
+    /// A committer; in a bounded run, `unfinished` lists its sub-topologies downstream first.
     pub fn new(
         membership: Box<dyn Membership>,
         totals: Arc<Totals>,

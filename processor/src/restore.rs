@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_state::engine::Engine;
-use millstream_state::restore::Restorer;
+use millstream_state::restore::Restored;
 use millstream_topology::plan::Plan;
 use millstream_topology::task::{Task, TaskConfig, TaskId};
 
@@ -117,6 +117,13 @@ impl TaskMaker {
             let to = committed
                 .and_then(|position| position.stores.get(&name).copied())
                 .unwrap_or(end);
+            if to > end {
+                return Err(Error::misuse(format!(
+                    "changelog {partition} of store {name} ends at offset {end}, before the committed {to}: it was deleted, \
+                     truncated or made anew, and the state it held cannot be trusted. Bring the topic back, or start the \
+                     application afresh: delete its committed offsets, its internal topics and its state directory"
+                )));
+            }
             if stands.is_some_and(|stands| stands > to) {
                 return Err(Error::corrupt(format!(
                     "store {name} of task {id} stands at changelog offset {}, beyond the committed {to}: it belongs to another log",
@@ -143,20 +150,22 @@ impl TaskMaker {
             return Ok(());
         }
         let mut restorer = stores.restore(replay.store)?;
-        let mut beyond = 0;
         self.read(task.id(), replay, &mut |chunk| {
             for record in chunk.records() {
                 let Some(key) = chunk.key(record) else { continue };
                 if record.offset < replay.to {
                     restorer.push(task.stores(), record.offset, record.timestamp, key, chunk.value(record))?;
                 } else {
-                    beyond += 1;
                     restorer.beyond(record.offset, key)?;
                 }
             }
             Ok(())
         })?;
-        let restored = finish(restorer, task, replay.to)?;
+        let Restored {
+            records: restored,
+            beyond,
+            ..
+        } = restorer.finish(task.stores(), replay.to)?;
         let (id, store) = (task.id(), replay.name.as_str());
         if beyond > 0 {
             self.control.events.emit(&Event::UncommittedKeys {
@@ -227,10 +236,6 @@ impl TaskMaker {
         }
         Ok(())
     }
-}
-
-fn finish(restorer: Restorer, task: &mut Task, position: i64) -> Result<u64> {
-    Ok(restorer.finish(task.stores(), position)?.records)
 }
 
 /// Committed offsets and the position in their metadata, for the partitions of one task.

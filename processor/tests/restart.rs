@@ -82,3 +82,16 @@ fn a_stop_before_the_run_ends_it_at_once() {
     app.stop_handle().stop();
     assert_eq!(app.run(RunUntil::Signal).unwrap().progress.records_in, 0);
 }
+
+#[test]
+fn a_changelog_that_was_deleted_is_refused_not_taken_for_an_empty_store() {
+    let log = new_log();
+    produce(&log, &fleet(3, 60));
+    run_and_stop(&log, Arc::new(MemoryEngines::default()), 1);
+    let topics = log.admin().topics().unwrap();
+    for topic in topics.iter().filter(|topic| topic.name.ends_with("-changelog")) {
+        log.admin().delete(&topic.name).unwrap();
+    }
+    let error = run_with(Arc::new(log.clone()), config(), Arc::new(MemoryEngines::default())).unwrap_err();
+    assert!(error.to_string().contains("ends at offset 0, before the committed"), "{error}");
+}

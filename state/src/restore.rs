@@ -53,6 +53,8 @@ pub struct Restored {
     pub rows: u64,
     /// Records skipped at once because their slice has expired.
     pub expired: u64,
+    /// Keys found beyond the position, which the next commit writes again (CO-4).
+    pub beyond: u64,
 }
 
 #[derive(Debug)]
@@ -173,6 +175,7 @@ impl Restorer {
         self.load_run(stores, &[(self.name.clone(), position)])?;
         self.beyond.sort_unstable();
         self.beyond.dedup();
+        self.summary.beyond = self.beyond.len() as u64;
         stores.restored(self.store, self.summary.rows, &self.beyond)?;
         Ok(self.summary)
     }

@@ -225,8 +225,11 @@ impl Task {
     pub fn restore_notes(&mut self, notes: &[(String, Vec<u8>)]) -> Result<()> {
         for (name, note) in notes {
             if name == STREAM_TIME {
-                let bytes = note.as_slice().try_into().map(Timestamp::from_be_bytes);
-                self.env.observed = self.env.observed.max(bytes.unwrap_or(Timestamp::MIN));
+                let bytes = note.as_slice().try_into().map_err(|_| TaskError::State {
+                    node: name.clone(),
+                    source: StateError::Corrupt(format!("the note of stream time has {} bytes, not 8", note.len())),
+                })?;
+                self.env.observed = self.env.observed.max(Timestamp::from_be_bytes(bytes));
                 self.env.stream_time = self.env.observed;
             } else if let Some(at) = self.env.names.iter().position(|n| **n == **name) {
                 let restored = self.nodes.get_mut(at).map_or(Ok(()), |node| node.restore_note(note));
