@@ -120,7 +120,7 @@ fn only_broker_kafka_names_the_kafka_client() {
     }
 }
 
-/// Likewise the storage engine and its one file, and bincode and its module.
+/// Likewise the storage engine and its folder.
 #[test]
 fn only_the_rocks_engine_names_rocksdb() {
     for path in sources::files("", "rs") {

@@ -15,6 +15,7 @@ use common::faults::MortalEngines;
 use common::*;
 use millstream_processor::App;
 use millstream_processor::app::{Components, RunUntil};
+use millstream_processor::broker::Broker;
 use millstream_processor::broker::local::LocalLog;
 use millstream_processor::engines::{Engines, MemoryEngines};
 
@@ -93,5 +94,8 @@ fn a_changelog_that_was_deleted_is_refused_not_taken_for_an_empty_store() {
         log.admin().delete(&topic.name).unwrap();
     }
     let error = run_with(Arc::new(log.clone()), config(), Arc::new(MemoryEngines::default())).unwrap_err();
-    assert!(error.to_string().contains("ends at offset 0, before the committed"), "{error}");
+    assert!(
+        error.to_string().contains("ends at offset 0, before the committed"),
+        "{error}"
+    );
 }

@@ -192,7 +192,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Size { min: 1024 },
         Some("67108864"),
         "bytes",
-        "Changes and outputs not yet committed; reaching it commits early.",
+        "Outputs and changelog records that wait for the commit; reaching it commits early.",
     ),
     option(
         "memory.max.bytes",

@@ -10,7 +10,7 @@ const INTRODUCTION: &str = "\
 For operators. This page is made from the table in `processor/src/config/options.rs`; a test holds the two together
 (`UPDATE=1 cargo test --release -p millstream-processor reference_page` rewrites it).
 
-Settings come from a file (YAML, or `.properties` by its ending), from the environment, and from `name=value` pairs on
+A program says where its settings come from (`Config::builder()`): a file (YAML, or `.properties` by its ending), from the environment, and from `name=value` pairs on
 the command line; later ones win. The environment variable of an option is `MILLSTREAM_` and its name in capitals with
 `_` for `.`: `MILLSTREAM_COMMIT_INTERVAL_MS`. Unknown names are refused with the nearest right one, and all problems
 are reported at once. Names and meanings are Kafka Streams' where it has them. Sizes may be written as `64MiB`.
