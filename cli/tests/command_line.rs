@@ -1,10 +1,4 @@
 //! The binary as people and scripts call it: output, exit codes, pipes.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
 
 #![allow(
     clippy::expect_used,
