@@ -69,6 +69,9 @@ setup_build() {
     has cc || missing+=(gcc libc6-dev)
     has c++ || missing+=(g++)
     has_libclang || missing+=(libclang-dev)
+    # librdkafka's TLS and SCRAM are OpenSSL's.
+    has pkg-config || missing+=(pkg-config)
+    { has pkg-config && pkg-config --exists openssl; } || missing+=(libssl-dev)
     [ ${#missing[@]} = 0 ] || install "the build (RocksDB and librdkafka are compiled here)" "${missing[@]}" || exit 1
 }
 
