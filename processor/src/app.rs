@@ -19,7 +19,7 @@ use crate::engines::Engines;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::gate::{Gate, Slot};
-use crate::inputs::InputStart;
+use crate::inputs::{InputStart, Reset};
 use crate::outputs::Outputs;
 use crate::progress::{Summary, Totals};
 use crate::restore;
@@ -264,11 +264,20 @@ impl App {
         for (index, partition) in partitions.into_iter().enumerate() {
             let source = sources[index];
             let (first, end) = (firsts[index], ends[index]);
-            let position = self.first_position(source, &partition, offsets[index], (first, end), events);
+            let reset = self.reset(source);
+            let position = reset.resume(offsets[index], first, end);
+            if let Some(wanted) = offsets[index].filter(|wanted| *wanted != position) {
+                events.emit(&Event::PositionLost {
+                    partition: &partition,
+                    wanted,
+                    instead: position,
+                });
+            }
             inputs.push(InputStart {
                 source: sub.source(&source.topic).unwrap_or(SourceRef::new(0)),
                 slot: gate.slot(),
                 position,
+                reset,
                 end,
                 bounded: until == RunUntil::EndOfInput && !self.is_written(&source.topic),
                 own: self.is_written(&source.topic),
@@ -287,33 +296,14 @@ impl App {
             .any(|sink| sink.topic == topic)
     }
 
-    fn first_position(
-        &self,
-        source: &SourceSpec,
-        partition: &TopicPartition,
-        committed: Option<i64>,
-        (first, end): (i64, i64),
-        events: &Events,
-    ) -> i64 {
-        let earliest = match source.reset {
-            _ if source.kind == SourceKind::Repartition => true,
-            OffsetReset::Earliest => true,
-            OffsetReset::Latest => false,
-            OffsetReset::Configured => self.config.start_at_earliest,
-        };
-        let reset = if earliest { first } else { end };
-        let Some(wanted) = committed else { return reset };
-        let instead = match wanted {
-            _ if wanted < first => first,
-            _ if wanted > end => reset,
-            _ => return wanted,
-        };
-        events.emit(&Event::PositionLost {
-            partition,
-            wanted,
-            instead,
-        });
-        instead
+    /// Repartition topics are always read from their first record: what is in there is the application's own work.
+    fn reset(&self, source: &SourceSpec) -> Reset {
+        match source.reset {
+            _ if source.kind == SourceKind::Repartition => Reset::Earliest,
+            OffsetReset::Earliest => Reset::Earliest,
+            OffsetReset::Configured if self.config.start_at_earliest => Reset::Earliest,
+            OffsetReset::Latest | OffsetReset::Configured => Reset::Latest,
+        }
     }
 }
 

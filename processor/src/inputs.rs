@@ -17,6 +17,28 @@ use millstream_topology::task::{SourceRef, Task};
 use crate::broker::{Acked, TopicPartition};
 use crate::gate::{Position, Slot};
 
+/// Where reading begins in a partition whose position is not known, or is not in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// At the first record there is.
+    Earliest,
+    /// Behind the last one.
+    Latest,
+}
+
+impl Reset {
+    /// Where to go on in a log that holds `start..end`. A position before `start` was overtaken by retention, and what is
+    /// left is read whatever the reset says; one beyond `end` says nothing about what is there.
+    pub fn resume(self, wanted: Option<i64>, start: i64, end: i64) -> i64 {
+        match (wanted, self) {
+            (Some(wanted), _) if wanted < start => start,
+            (Some(wanted), _) if wanted <= end => wanted,
+            (_, Reset::Earliest) => start,
+            (_, Reset::Latest) => end,
+        }
+    }
+}
+
 /// Where an input starts, what it is, and how far it goes.
 #[derive(Debug, Clone)]
 pub struct InputStart {
@@ -28,6 +50,8 @@ pub struct InputStart {
     pub slot: Slot,
     /// The first offset to process.
     pub position: i64,
+    /// Where to go on when the position turns out not to exist.
+    pub reset: Reset,
     /// The end of the partition as known at the start.
     pub end: i64,
     /// Whether nothing behind `end` is read: an outside topic in a bounded run.
@@ -282,11 +306,12 @@ impl Inputs {
         }
     }
 
-    /// Goes on elsewhere, after a position that does not exist any more. Returns the position that was wanted.
-    pub fn seek(&mut self, partition: &TopicPartition, choose: impl FnOnce(i64) -> i64) -> Option<(i64, i64)> {
+    /// Goes on elsewhere, after the log said that it holds `start..end` and not the position. Returns the position that was
+    /// wanted and the new one.
+    pub fn reposition(&mut self, partition: &TopicPartition, start: i64, end: i64) -> Option<(i64, i64)> {
         let input = self.all.iter_mut().find(|input| input.partition() == partition)?;
         let wanted = input.position;
-        let instead = choose(wanted);
+        let instead = input.start.reset.resume(Some(wanted), start, end);
         self.picker.clear(input.start.source);
         input.waiting.clear();
         input.ahead.clear();
@@ -351,5 +376,19 @@ impl Inputs {
     /// Bytes waiting.
     pub fn bytes(&self) -> usize {
         self.all.iter().map(|input| input.bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_exists_is_kept_and_one_that_does_not_goes_as_the_reset_says() {
+        for (reset, unknown) in [(Reset::Earliest, 10), (Reset::Latest, 20)] {
+            let resume = |wanted| reset.resume(wanted, 10, 20);
+            assert_eq!([9, 10, 15, 20].map(|wanted| resume(Some(wanted))), [10, 10, 15, 20]);
+            assert_eq!([None, Some(21)].map(resume), [unknown, unknown], "{reset:?}");
+        }
     }
 }

@@ -141,21 +141,21 @@ impl StreamThread {
         }
     }
 
-    /// A position that does not exist (any more): on to the nearest one that does. Records behind it are gone, which is
-    /// the log's retention at work and told loudly; a position beyond the end goes back as `auto.offset.reset` says.
+    /// A position that does not exist (any more): on to the nearest one that does ([`crate::inputs::Reset`]). Records in
+    /// between are gone, which is told loudly.
     fn reposition(&mut self, partition: &TopicPartition, start: i64, end: i64) -> Result<()> {
-        let earliest = self.config.start_at_earliest;
-        let choose = |wanted| if wanted < start || earliest { start } else { end };
         let moved = self
             .runners
             .iter_mut()
-            .find_map(|runner| runner.inputs_mut().seek(partition, choose));
+            .find_map(|runner| runner.inputs_mut().reposition(partition, start, end));
         let Some((wanted, instead)) = moved else { return Ok(()) };
-        self.control.events.emit(&Event::PositionLost {
-            partition,
-            wanted,
-            instead,
-        });
+        if wanted != instead {
+            self.control.events.emit(&Event::PositionLost {
+                partition,
+                wanted,
+                instead,
+            });
+        }
         self.fetch.assign(&[(partition.clone(), Some(instead))])
     }
 

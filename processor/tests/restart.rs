@@ -11,13 +11,17 @@ mod common;
 
 use std::sync::Arc;
 
-use common::faults::MortalEngines;
+use common::faults::{MortalEngines, ShortenedLog};
 use common::*;
 use millstream_processor::App;
 use millstream_processor::app::{Components, RunUntil};
-use millstream_processor::broker::Broker;
 use millstream_processor::broker::local::LocalLog;
+use millstream_processor::broker::{Broker, TopicPartition};
 use millstream_processor::engines::{Engines, MemoryEngines};
+use millstream_state::codec::I64;
+use millstream_topology::StreamBuilder;
+use millstream_topology::graph::OffsetReset;
+use millstream_topology::options::{Consumed, Produced};
 
 /// Runs until everything in the log has been read, then stops as a signal would stop it.
 fn run_and_stop(log: &LocalLog, engines: Arc<dyn Engines>, threads: usize) -> millstream_processor::Summary {
@@ -98,4 +102,42 @@ fn a_changelog_that_was_deleted_is_refused_not_taken_for_an_empty_store() {
         error.to_string().contains("ends at offset 0, before the committed"),
         "{error}"
     );
+}
+
+/// Copies the first partition of `messages`, whose source says itself where it starts.
+fn copy_from(reset: OffsetReset, broker: Arc<dyn Broker>, default: &str) -> millstream_processor::Summary {
+    let builder = StreamBuilder::new();
+    builder
+        .stream("messages", Consumed::with(I64, I64).offset_reset(reset))
+        .to("totals", Produced::with(I64, I64));
+    let components = Components {
+        clock: Arc::new(millstream_processor::clock::VirtualClock::at(NOW)),
+        engines: Arc::new(MemoryEngines::default()),
+        progress: None,
+    };
+    let settings = config().set("auto.offset.reset", default).build().unwrap();
+    let app = App::new(builder.build("fleet").unwrap(), settings, broker, components);
+    app.run(RunUntil::EndOfInput).unwrap()
+}
+
+#[test]
+fn a_source_that_says_where_it_starts_does_so_also_when_its_position_is_lost() {
+    for (reset, default, read_again) in [
+        (OffsetReset::Earliest, "latest", 4),
+        (OffsetReset::Latest, "earliest", 3),
+        (OffsetReset::Configured, "earliest", 4),
+        (OffsetReset::Configured, "latest", 3),
+    ] {
+        let log = new_log();
+        let of_one_vehicle = fleet(1, 4);
+        produce(&log, &of_one_vehicle[..3]);
+        copy_from(OffsetReset::Earliest, Arc::new(log.clone()), "earliest");
+        produce(&log, &of_one_vehicle[3..]);
+        // Position 3 is committed, and the log says that it holds 0..1: from 0 it reads four records, from 1 three.
+        let partition = millstream_processor::partitioner::partition_for(&0i64.to_be_bytes(), PARTITIONS);
+        let shortened = ShortenedLog::new(&log, TopicPartition::new("messages", partition), 0, 1);
+        let summary = copy_from(reset, Arc::new(shortened), default);
+        assert_eq!(summary.events["positions_lost"], 1);
+        assert_eq!(summary.progress.records_in, read_again, "{reset:?}, else {default}");
+    }
 }

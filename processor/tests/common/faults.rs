@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use millstream_processor::Error;
 use millstream_processor::broker::local::LocalLog;
 use millstream_processor::broker::{
-    Acked, Admin, Broker, Fetch, FetchConfig, GroupToken, Membership, MembershipConfig, OffsetCommit, PartitionRef,
-    RawHeaders, Sink, SinkConfig, TopicPartition,
+    Acked, Admin, Broker, Fetch, FetchConfig, FetchEvent, GroupToken, Membership, MembershipConfig, OffsetCommit,
+    PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
 };
 use millstream_processor::engines::Engines;
 use millstream_state::engine::Engine;
@@ -167,5 +168,79 @@ impl Engines for MortalEngines {
     fn wipe(&self, task: TaskId) -> Result<()> {
         self.disks.lock().unwrap().remove(&task);
         Ok(())
+    }
+}
+
+/// A log that says once, at the first poll, that it holds less of a partition than it did: what is left after its leader was
+/// lost with records that nobody else had.
+pub struct ShortenedLog {
+    log: LocalLog,
+    /// What it says.
+    report: (TopicPartition, i64, i64),
+}
+
+impl ShortenedLog {
+    /// `log`, said to hold `start..end` of `partition`.
+    pub fn new(log: &LocalLog, partition: TopicPartition, start: i64, end: i64) -> ShortenedLog {
+        ShortenedLog {
+            log: log.clone(),
+            report: (partition, start, end),
+        }
+    }
+}
+
+impl Broker for ShortenedLog {
+    fn describe(&self) -> String {
+        Broker::describe(&self.log)
+    }
+
+    fn admin(&self) -> &dyn Admin {
+        self.log.admin()
+    }
+
+    fn fetch(&self, config: &FetchConfig) -> Result<Box<dyn Fetch>> {
+        Ok(Box::new(ShortenedFetch {
+            fetch: self.log.fetch(config)?,
+            report: Some(self.report.clone()),
+        }))
+    }
+
+    fn sink(&self, config: &SinkConfig) -> Result<Box<dyn Sink>> {
+        self.log.sink(config)
+    }
+
+    fn membership(&self, config: &MembershipConfig) -> Result<Box<dyn Membership>> {
+        self.log.membership(config)
+    }
+}
+
+struct ShortenedFetch {
+    fetch: Box<dyn Fetch>,
+    report: Option<(TopicPartition, i64, i64)>,
+}
+
+impl Fetch for ShortenedFetch {
+    fn assign(&mut self, diff: &[(TopicPartition, Option<i64>)]) -> Result<()> {
+        self.fetch.assign(diff)
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.fetch.pause(partitions)
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.fetch.resume(partitions)
+    }
+
+    fn poll(&mut self, patience: Duration, events: &mut Vec<FetchEvent>) -> Result<()> {
+        if let Some((partition, start, end)) = self.report.take() {
+            events.push(FetchEvent::OutOfRange { partition, start, end });
+            return Ok(());
+        }
+        self.fetch.poll(patience, events)
+    }
+
+    fn waker(&self) -> Waker {
+        self.fetch.waker()
     }
 }
