@@ -1,13 +1,12 @@
 //! The application: a plan, a configuration and components become running threads, and a summary in the end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use millstream_topology::graph::{OffsetReset, SourceKind};
-use millstream_topology::plan::{Plan, SourceSpec, Subtopology};
+use millstream_topology::plan::{Plan, Subtopology};
 use millstream_topology::policy::{Doors, FutureAction, FutureGuard, Policy as DoorPolicy};
-use millstream_topology::task::{SourceRef, TaskConfig, TaskId};
+use millstream_topology::task::{TaskConfig, TaskId};
 
 use crate::assign::spread;
 use crate::broker::{Broker, MembershipConfig, TopicPartition};
@@ -19,13 +18,12 @@ use crate::engines::Engines;
 use crate::error::{Error, Result};
 use crate::events::{Event, Events};
 use crate::gate::{Gate, Slot};
-use crate::inputs::{InputStart, Reset};
 use crate::outputs::Outputs;
 use crate::progress::{Summary, Totals};
-use crate::restore;
+use crate::starts::{Starts, TaskStart, topics_read};
 use crate::stream_thread::ProgressHook;
-use crate::supervise::{self, TaskStart};
-use crate::topics::{self, Layout};
+use crate::supervise;
+use crate::topics;
 
 /// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +132,13 @@ impl App {
         }
         let layout = topics::prepare(&self.plan, &self.config, self.broker.admin(), &events)?;
         let gate = Gate::new(self.config.max_event_time_skew_ms);
-        let starts = self.task_starts(&layout, &gate, until, &events)?;
+        let starts = Starts {
+            plan: &self.plan,
+            config: &self.config,
+            layout: &layout,
+            bounded: until == RunUntil::EndOfInput,
+        };
+        let starts = starts.find(self.broker.admin(), &gate, &events)?;
         let threads = self.config.threads.min(starts.len().max(1));
         let control = self.control(gate, &starts, threads, until, &events)?;
         self.stop.attach(&control);
@@ -197,14 +201,13 @@ impl App {
         };
         let totals = Arc::new(Totals::new(threads));
         let inputs = starts.iter().flat_map(|start| &start.inputs);
-        let topics: BTreeSet<Arc<str>> = inputs.clone().map(|input| input.partition.topic.clone()).collect();
         let slots: HashMap<TopicPartition, Slot> = inputs.map(|input| (input.partition.clone(), input.slot)).collect();
         let unfinished = (until == RunUntil::EndOfInput).then(|| downstream_first(self.plan.subtopologies()));
         let committer = Committer::new(
             self.broker.membership(&group)?,
             totals.clone(),
             self.stop.0.asked.clone(),
-            topics,
+            topics_read(starts),
             unfinished,
         );
         let outputs = Outputs::open(self.broker.clone(), &self.config, events.clone())?;
@@ -219,91 +222,6 @@ impl App {
             events.clone(),
             clock,
         )))
-    }
-
-    /// Where every task starts, in the order of their ids.
-    fn task_starts(&self, layout: &Layout, gate: &Gate, until: RunUntil, events: &Events) -> Result<Vec<TaskStart>> {
-        let mut starts = Vec::new();
-        for sub in self.plan.subtopologies() {
-            for partition in 0..layout.tasks.get(&sub.id).copied().unwrap_or(0) {
-                let id = TaskId {
-                    subtopology: sub.id,
-                    partition,
-                };
-                starts.push(self.task_start(id, sub, layout, gate, until, events)?);
-            }
-        }
-        Ok(starts)
-    }
-
-    fn task_start(
-        &self,
-        id: TaskId,
-        sub: &Subtopology,
-        layout: &Layout,
-        gate: &Gate,
-        until: RunUntil,
-        events: &Events,
-    ) -> Result<TaskStart> {
-        let read = |source: &&SourceSpec| {
-            layout
-                .partitions
-                .get(&source.topic)
-                .is_some_and(|count| id.partition < *count)
-        };
-        let sources: Vec<&SourceSpec> = sub.sources.iter().filter(read).collect();
-        let partitions: Vec<TopicPartition> = sources
-            .iter()
-            .map(|source| TopicPartition::new(source.topic.as_str(), id.partition))
-            .collect();
-        let admin = self.broker.admin();
-        let (offsets, position) = restore::committed(admin, &self.config.application_id, &partitions)?;
-        let firsts = admin.start_offsets(&partitions)?;
-        let ends = admin.end_offsets(&partitions)?;
-        let mut inputs = Vec::new();
-        for (index, partition) in partitions.into_iter().enumerate() {
-            let source = sources[index];
-            let (first, end) = (firsts[index], ends[index]);
-            let reset = self.reset(source);
-            let position = reset.resume(offsets[index], first, end);
-            if let Some(wanted) = offsets[index].filter(|wanted| *wanted != position) {
-                events.emit(&Event::PositionLost {
-                    partition: &partition,
-                    wanted,
-                    instead: position,
-                });
-            }
-            inputs.push(InputStart {
-                source: sub.source(&source.topic).unwrap_or(SourceRef::new(0)),
-                slot: gate.slot(),
-                position,
-                reset,
-                end,
-                bounded: until == RunUntil::EndOfInput && !self.is_written(&source.topic),
-                own: self.is_written(&source.topic),
-                partition,
-            });
-        }
-        Ok(TaskStart { id, inputs, position })
-    }
-
-    /// Whether tasks of this application write the topic: then its end moves while a bounded run goes on.
-    fn is_written(&self, topic: &str) -> bool {
-        self.plan
-            .subtopologies()
-            .iter()
-            .flat_map(|sub| &sub.sinks)
-            .any(|sink| sink.topic == topic)
-    }
-
-    /// Repartition topics are always read from their first record: what is in there is the application's own work.
-    fn reset(&self, source: &SourceSpec) -> Reset {
-        match source.reset {
-            _ if source.kind == SourceKind::Repartition => Reset::Earliest,
-            OffsetReset::Earliest => Reset::Earliest,
-            OffsetReset::Configured if self.config.start_at_earliest => Reset::Earliest,
-            OffsetReset::Latest | OffsetReset::Configured => Reset::Latest,
-        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! 6. [`commit`]: outputs, changelog records and offsets become durable together, then the stores take their rows.
 //!
 //! Around it: [`app`] puts the parts together, [`supervise`] starts the threads, [`stream_thread`] is their loop,
-//! [`rendezvous`] where they meet, [`topics`] and [`restore`] what happens before the first record.
+//! [`rendezvous`] where they meet, [`topics`], [`starts`] and [`restore`] what happens before the first record.
 #![deny(missing_docs)]
 
 pub mod config;
@@ -24,6 +24,7 @@ pub mod topics;
 pub mod assign;
 pub mod engines;
 pub mod restore;
+pub mod starts;
 
 pub mod stream_thread;
 

@@ -14,7 +14,7 @@ use millstream_state::restore::Restored;
 use millstream_topology::plan::Plan;
 use millstream_topology::task::{Task, TaskConfig, TaskId};
 
-use crate::broker::{Admin, Broker, Chunk, Fetch, FetchConfig, FetchEvent, TopicPartition};
+use crate::broker::{Broker, Chunk, Fetch, FetchEvent, TopicPartition};
 use crate::config::Config;
 use crate::control::Control;
 use crate::engines::Engines;
@@ -56,12 +56,17 @@ struct Replay {
 }
 
 impl TaskMaker {
-    /// Makes a task with its state as of its last commit.
-    pub fn make(&self, id: TaskId, committed: Option<&Position>) -> Result<(Task, Vec<Changelog>)> {
-        match self.attempt(id, committed) {
+    /// Makes a task with its state as of its last commit. Changelogs are read through `fetch`, which reads nothing else yet.
+    pub fn make(
+        &self,
+        id: TaskId,
+        committed: Option<&Position>,
+        fetch: &mut dyn Fetch,
+    ) -> Result<(Task, Vec<Changelog>)> {
+        match self.attempt(id, committed, fetch) {
             Err(error) if error.kind == ErrorKind::Corrupt => {
                 self.wipe(id, &error.to_string())?;
-                self.attempt(id, committed)
+                self.attempt(id, committed, fetch)
             }
             done => done,
         }
@@ -72,12 +77,17 @@ impl TaskMaker {
         self.engines.wipe(id)
     }
 
-    fn attempt(&self, id: TaskId, committed: Option<&Position>) -> Result<(Task, Vec<Changelog>)> {
+    fn attempt(
+        &self,
+        id: TaskId,
+        committed: Option<&Position>,
+        fetch: &mut dyn Fetch,
+    ) -> Result<(Task, Vec<Changelog>)> {
         let engine = self.engines.open(id, &self.plan.families(id.subtopology))?;
         let mut task = self.task(id, engine)?;
         let mut changelogs = Vec::new();
         for replay in self.replays(&mut task, committed)? {
-            self.replay(&mut task, &replay)?;
+            self.replay(&mut task, &replay, fetch)?;
             let Replay {
                 name, partition, to, ..
             } = replay;
@@ -143,14 +153,14 @@ impl TaskMaker {
         Ok(replays)
     }
 
-    fn replay(&self, task: &mut Task, replay: &Replay) -> Result<()> {
+    fn replay(&self, task: &mut Task, replay: &Replay, fetch: &mut dyn Fetch) -> Result<()> {
         let started = self.control.clock.monotonic();
         let stores = task.stores();
         if replay.from >= replay.end && stores.position(&replay.name)? == Some(replay.to) {
             return Ok(());
         }
         let mut restorer = stores.restore(replay.store)?;
-        self.read(task.id(), replay, &mut |chunk| {
+        self.read(task.id(), replay, fetch, &mut |chunk| {
             for record in chunk.records() {
                 let Some(key) = chunk.key(record) else { continue };
                 if record.offset < replay.to {
@@ -187,15 +197,16 @@ impl TaskMaker {
     }
 
     /// Reads a changelog partition from `from` to its end.
-    fn read(&self, task: TaskId, replay: &Replay, take: &mut dyn FnMut(&Chunk) -> Result<()>) -> Result<()> {
+    fn read(
+        &self,
+        task: TaskId,
+        replay: &Replay,
+        fetch: &mut dyn Fetch,
+        take: &mut dyn FnMut(&Chunk) -> Result<()>,
+    ) -> Result<()> {
         if replay.from >= replay.end {
             return Ok(());
         }
-        let config = FetchConfig {
-            name: format!("{}-restore", self.config.client_id),
-            ..FetchConfig::default()
-        };
-        let mut fetch: Box<dyn Fetch> = self.broker.fetch(&config)?;
         fetch.assign(&[(replay.partition.clone(), Some(replay.from))])?;
         let (mut position, mut records) = (replay.from, 0);
         let mut told = self.control.clock.monotonic();
@@ -207,19 +218,23 @@ impl TaskMaker {
             fetch.poll(self.config.poll, &mut events)?;
             for event in events.drain(..) {
                 match event {
-                    FetchEvent::Chunk { chunk, next, .. } => {
+                    FetchEvent::Chunk {
+                        partition, chunk, next, ..
+                    } if partition == replay.partition => {
                         records += chunk.records().len() as u64;
                         take(&chunk)?;
                         position = next;
                     }
-                    FetchEvent::OutOfRange { partition, start, .. } => {
+                    FetchEvent::OutOfRange { partition, start, .. } if partition == replay.partition => {
                         // Retention has moved the start on since we asked.
                         position = position.max(start);
                         fetch.assign(&[(partition, Some(position))])?;
                     }
-                    FetchEvent::Lost { partition, reason } => {
+                    FetchEvent::Lost { partition, reason } if partition == replay.partition => {
                         return Err(Error::misuse(format!("changelog {partition} cannot be read: {reason}")));
                     }
+                    // What was still under way of a changelog that is done with.
+                    _ => {}
                 }
             }
             let now = self.control.clock.monotonic();
@@ -234,23 +249,6 @@ impl TaskMaker {
                 });
             }
         }
-        Ok(())
+        fetch.assign(&[(replay.partition.clone(), None)])
     }
-}
-
-/// Committed offsets and the position in their metadata, for the partitions of one task.
-pub fn committed(
-    admin: &dyn Admin,
-    group: &str,
-    partitions: &[TopicPartition],
-) -> Result<(Vec<Option<i64>>, Option<Position>)> {
-    let mut position = None;
-    let mut offsets = Vec::new();
-    for found in admin.committed(group, partitions)? {
-        if let (Some(committed), None) = (&found, &position) {
-            position = Position::decode(&committed.metadata)?;
-        }
-        offsets.push(found.map(|committed| committed.offset));
-    }
-    Ok((offsets, position))
 }

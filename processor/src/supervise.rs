@@ -1,4 +1,4 @@
-//! The stream threads: started, watched, joined. The only place that makes threads.
+//! The stream threads: started, watched, joined. The only place in this crate that makes threads.
 //!
 //! A thread that fails, or panics, halts all of them: the first error is the one the application returns, nothing after
 //! the last commit counts, and starting again goes on from there. (State is per process; half a process would be an
@@ -11,32 +11,21 @@ use std::sync::Arc;
 use std::thread;
 
 use millstream_topology::plan::Plan;
-use millstream_topology::task::{TaskConfig, TaskId};
+use millstream_topology::task::TaskConfig;
 
 use crate::broker::{Broker, FetchConfig};
 use crate::config::Config;
 use crate::control::Control;
 use crate::engines::Engines;
 use crate::error::{Error, Result};
-use crate::inputs::{InputStart, Inputs};
-use crate::position::Position;
+use crate::inputs::Inputs;
 use crate::restore::TaskMaker;
+use crate::starts::TaskStart;
 use crate::stream_thread::{ProgressHook, StreamThread};
 use crate::task_runner::TaskRunner;
 
 /// Counters of all tasks, summed: `(node, counter) -> count`.
 pub type Counters = BTreeMap<(String, String), u64>;
-
-/// Where a task starts.
-#[derive(Debug)]
-pub struct TaskStart {
-    /// The task.
-    pub id: TaskId,
-    /// Its inputs.
-    pub inputs: Vec<InputStart>,
-    /// Its state as of the last commit, when there was one that says so.
-    pub position: Option<Position>,
-}
 
 /// What every thread needs to begin.
 pub struct Crew {
@@ -112,9 +101,14 @@ impl Crew {
             engines: self.engines.clone(),
             control: self.control.clone(),
         };
+        let mut fetch = self.broker.fetch(&FetchConfig {
+            name: format!("{}-{number}", self.config.client_id),
+            max_partition_bytes: (self.config.buffered_bytes_per_partition / 2).max(1024),
+            ..FetchConfig::default()
+        })?;
         let mut runners = Vec::new();
         for TaskStart { id, inputs, position } in tasks {
-            let (task, changelogs) = maker.make(id, position.as_ref())?;
+            let (task, changelogs) = maker.make(id, position.as_ref(), &mut *fetch)?;
             let sources = self
                 .plan
                 .subtopologies()
@@ -122,11 +116,6 @@ impl Crew {
                 .map_or(0, |sub| sub.sources.len());
             runners.push(TaskRunner::new(task, Inputs::new(sources, inputs), changelogs));
         }
-        let fetch = self.broker.fetch(&FetchConfig {
-            name: format!("{}-{number}", self.config.client_id),
-            max_partition_bytes: (self.config.buffered_bytes_per_partition / 2).max(1024),
-            ..FetchConfig::default()
-        })?;
         let mut thread = StreamThread {
             number,
             control: self.control.clone(),
