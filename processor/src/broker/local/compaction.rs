@@ -14,8 +14,8 @@ use millstream_state::engine::{RowRef, WriteSet};
 use super::layout::{self, BATCHES, META, PartitionRow, TopicRow};
 use super::shared::{Shared, Writing};
 use crate::broker::fault::Result;
-use crate::broker::record_batch::reader::{self, BatchSummary};
 use crate::broker::record_batch::{BatchBuilder, set_base_offset};
+use crate::broker::record_batch::{BatchSummary, reader};
 use crate::broker::{Chunk, RawRecord, TopicPartition};
 
 /// Below this many new bytes compaction is not worth while.

@@ -6,7 +6,7 @@ use super::layout::{self, BATCHES, META, PartitionRow};
 use super::shared::{Shared, View, Writing};
 use crate::broker::TopicPartition;
 use crate::broker::fault::Result;
-use crate::broker::record_batch::reader::BatchSummary;
+use crate::broker::record_batch::BatchSummary;
 
 /// How often commits look for records to let go.
 const INTERVAL_MS: i64 = 60_000;

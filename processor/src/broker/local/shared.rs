@@ -8,7 +8,7 @@ use millstream_state::engine::{Engine, WriteSet};
 
 use super::layout::{self, BATCHES, META, PartitionRow, TopicRow};
 use crate::broker::fault::{Fault, Result};
-use crate::broker::record_batch::reader::BatchSummary;
+use crate::broker::record_batch::BatchSummary;
 
 /// Reads the time in ms since 1970. Passed in, so that a test can turn the hands.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;

@@ -9,7 +9,7 @@ use super::layout::{self, BATCHES, META, OFFSETS, PartitionRow};
 use super::shared::{Shared, View, Writing};
 use super::{admin, compaction, retention};
 use crate::broker::fault::{Fault, Result};
-use crate::broker::record_batch::reader::BatchSummary;
+use crate::broker::record_batch::BatchSummary;
 use crate::broker::record_batch::{BatchBuilder, HEADER_LEN, headers, set_base_offset};
 use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition};
 

@@ -18,13 +18,20 @@
 //! The checksum begins behind the leader epoch, so a batch can be given its base offset after it was sealed. Every size
 //! is taken from the bytes at hand and never from a number in a header: such a number may be a lie.
 
+pub mod aborted;
 pub mod builder;
+pub mod compression;
 pub mod headers;
+pub mod opener;
 pub mod reader;
+pub mod summary;
 mod varint;
 
+pub use aborted::Aborted;
 pub use builder::BatchBuilder;
-pub use reader::{BatchSummary, Decoded};
+pub use opener::{Opened, Opener};
+pub use reader::Decoded;
+pub use summary::BatchSummary;
 
 use crate::broker::fault::{Fault, Result};
 
@@ -43,6 +50,7 @@ const COUNT_AT: usize = 57;
 
 const COMPRESSION_BITS: i16 = 0x07;
 const LOG_APPEND_TIME_BIT: i16 = 0x08;
+const TRANSACTION_BIT: i16 = 0x10;
 const CONTROL_BIT: i16 = 0x20;
 
 /// Gives a sealed batch its place in the partition. Leaves bytes too short for a batch as they are.

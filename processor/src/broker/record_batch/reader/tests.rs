@@ -4,7 +4,7 @@ use bytes::Bytes;
 use millstream_topology::record::Chunk;
 use proptest::prelude::*;
 
-use super::super::{BatchBuilder, set_base_offset};
+use super::super::{ATTRIBUTES_AT, BatchBuilder, CONTROL_BIT, COUNT_AT, CRC_AT, set_base_offset};
 use super::*;
 
 /// A record as a test gives and gets it.
