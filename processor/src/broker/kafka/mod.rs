@@ -12,6 +12,7 @@ mod ffi;
 mod groups;
 mod settings;
 mod sink;
+pub mod wire;
 
 use std::sync::Arc;
 
