@@ -17,6 +17,8 @@ pub mod data;
 pub mod cases;
 pub mod replay;
 
+pub mod workloads;
+
 pub mod stores;
 
 pub mod allocations;

@@ -1,7 +1,7 @@
 //! The application: a plan, a configuration and components become running threads, and a summary in the end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use millstream_topology::plan::{Plan, Subtopology};
@@ -16,7 +16,7 @@ use crate::config::{Config, FuturePolicy, Policy};
 use crate::control::Control;
 use crate::engines::Engines;
 use crate::error::{Error, Result};
-use crate::events::{Event, Events};
+use crate::events::{Event, EventHook, Events};
 use crate::gate::{Gate, Slot};
 use crate::outputs::Outputs;
 use crate::progress::{Summary, Totals};
@@ -43,6 +43,8 @@ pub struct Components {
     pub engines: Arc<dyn Engines>,
     /// Told from time to time how far the application has come.
     pub progress: Option<ProgressHook>,
+    /// Told of each event.
+    pub events: Option<EventHook>,
 }
 
 impl Components {
@@ -52,6 +54,7 @@ impl Components {
             clock: Arc::new(RealClock::default()),
             engines,
             progress: None,
+            events: None,
         }
     }
 }
@@ -122,7 +125,7 @@ impl App {
     /// is `fail`), else what the log, a store or a panic said first. Nothing that was processed since the last commit
     /// counts; starting again goes on from there.
     pub fn run(&self, until: RunUntil) -> Result<Summary> {
-        let events = Arc::new(Events::default());
+        let events = Arc::new(Events::told_to(self.components.events.clone()));
         if self.plan.application() != self.config.application_id {
             return Err(Error::misuse(format!(
                 "the topology was built for application {}, the configuration says {}: use one application.id",
@@ -153,6 +156,7 @@ impl App {
             tasks: starts.len(),
             threads,
         });
+        let deals = deal(starts, threads);
         let crew = supervise::Crew {
             plan: self.plan.clone(),
             config: self.config.clone(),
@@ -162,8 +166,9 @@ impl App {
             control: control.clone(),
             bounded: until == RunUntil::EndOfInput,
             hook: self.components.progress.clone(),
+            starting: AtomicUsize::new(deals.len()),
         };
-        let counters = crew.run(deal(starts, threads))?;
+        let counters = crew.run(deals)?;
         control.committer.leave()?;
         Ok(self.summary(&control, counters))
     }

@@ -1,23 +1,47 @@
 //! What is worth telling: each event is one type that writes its log line and counts, so that logs and numbers agree.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_topology::TaskId;
 
 use crate::broker::TopicPartition;
 
+/// Who wants to be told of events, on the thread where they happen: return soon.
+pub type EventHook = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
 /// Counts of events by name since the start.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Events {
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    hook: Option<EventHook>,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Events {
-    /// Logs and counts an event.
+    /// Events that are told to `hook` as well.
+    pub fn told_to(hook: Option<EventHook>) -> Events {
+        Events {
+            hook,
+            ..Events::default()
+        }
+    }
+
+    /// Logs, counts and tells an event.
     pub fn emit(&self, event: &Event<'_>) {
         event.log();
+        if let Some(hook) = &self.hook {
+            hook(event);
+        }
         *self
             .counts
             .lock()
@@ -52,6 +76,15 @@ pub enum Event<'a> {
         topic: &'a str,
         /// Its partitions.
         partitions: i32,
+    },
+    /// A store begins to be restored from its changelog.
+    RestoreStarted {
+        /// The task.
+        task: TaskId,
+        /// The store.
+        store: &'a str,
+        /// Records to read at most: compaction may have left fewer.
+        left: i64,
     },
     /// A store is being restored from its changelog.
     RestoreProgress {
@@ -126,6 +159,8 @@ pub enum Event<'a> {
         /// Records not yet read.
         lag: i64,
     },
+    /// All tasks have their state; all threads process records.
+    Running,
     /// The application ended as it was asked to.
     Stopped {
         /// Records read.
@@ -143,6 +178,7 @@ impl Event<'_> {
         match self {
             Event::Started { .. } => "started",
             Event::TopicCreated { .. } => "topics_created",
+            Event::RestoreStarted { .. } => "restores_started",
             Event::RestoreProgress { .. } => "restore_progress",
             Event::Restored { .. } => "restored_records",
             Event::StoresWiped { .. } => "stores_wiped",
@@ -152,6 +188,7 @@ impl Event<'_> {
             Event::OutputRefused { .. } => "outputs_refused",
             Event::MemoryPressure { .. } => "memory_pressure",
             Event::Summary { .. } => "summaries",
+            Event::Running => "running",
             Event::Stopped { .. } => "stopped",
         }
     }
@@ -176,6 +213,9 @@ impl Event<'_> {
                 tracing::info!(application, log, tasks, threads, "started");
             }
             Event::TopicCreated { topic, partitions } => tracing::info!(topic, partitions, "internal topic created"),
+            Event::RestoreStarted { task, store, left } => {
+                tracing::info!(%task, store, left, "restore of store begins")
+            }
             Event::RestoreProgress {
                 task,
                 store,
@@ -215,6 +255,7 @@ impl Event<'_> {
                 records_out,
                 lag,
             } => tracing::info!(records_in, records_out, lag, "summary"),
+            Event::Running => tracing::info!("running"),
             Event::Stopped {
                 records_in,
                 records_out,

@@ -160,6 +160,11 @@ impl TaskMaker {
             return Ok(());
         }
         let mut restorer = stores.restore(replay.store)?;
+        self.control.events.emit(&Event::RestoreStarted {
+            task: task.id(),
+            store: &replay.name,
+            left: (replay.end - replay.from).max(0),
+        });
         self.read(task.id(), replay, fetch, &mut |chunk| {
             for record in chunk.records() {
                 let Some(key) = chunk.key(record) else { continue };

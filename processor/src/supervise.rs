@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use millstream_topology::plan::Plan;
@@ -18,6 +19,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::engines::Engines;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::inputs::Inputs;
 use crate::restore::TaskMaker;
 use crate::starts::TaskStart;
@@ -45,6 +47,8 @@ pub struct Crew {
     pub bounded: bool,
     /// Who wants to know how far it has come.
     pub hook: Option<ProgressHook>,
+    /// Threads whose tasks do not have their state yet.
+    pub starting: AtomicUsize,
 }
 
 impl Crew {
@@ -115,6 +119,9 @@ impl Crew {
                 .get(id.subtopology as usize)
                 .map_or(0, |sub| sub.sources.len());
             runners.push(TaskRunner::new(task, Inputs::new(sources, inputs), changelogs));
+        }
+        if self.starting.fetch_sub(1, Relaxed) == 1 {
+            self.control.events.emit(&Event::Running);
         }
         let mut thread = StreamThread {
             number,

@@ -49,6 +49,7 @@ fn run_totals(
         clock: Arc::new(VirtualClock::at(NOW)),
         engines,
         progress: None,
+        events: None,
     };
     App::new(totals(), settings.build().unwrap(), broker, components).run(RunUntil::EndOfInput)
 }

@@ -45,6 +45,7 @@ fn run_plan(
         clock: Arc::new(VirtualClock::at(NOW)),
         engines,
         progress: None,
+        events: None,
     };
     App::new(plan, config.build().unwrap(), Arc::new(log.clone()), components).run(RunUntil::EndOfInput)
 }

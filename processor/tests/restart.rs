@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::faults::{MortalEngines, ShortenedLog};
 use common::*;
@@ -31,14 +31,32 @@ fn run_and_stop(log: &LocalLog, engines: Arc<dyn Engines>, threads: usize) -> mi
         .build()
         .unwrap();
     let (stop, hook) = stop_when_all_is_read();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let told_too = told.clone();
     let components = Components {
         clock: Arc::new(TickingClock::default()),
         engines,
         progress: Some(hook),
+        events: Some(Arc::new(move |event| told_too.lock().unwrap().push(event.name()))),
     };
     let app = App::new(job(), settings, Arc::new(log.clone()), components);
     stop.set(app.stop_handle()).ok().unwrap();
-    app.run(RunUntil::Signal).unwrap()
+    let summary = app.run(RunUntil::Signal).unwrap();
+    check_order(&told.lock().unwrap());
+    summary
+}
+
+/// Whoever is told of events hears that the application runs once, when no store is being restored any more.
+fn check_order(told: &[&str]) {
+    let running = told.iter().position(|name| *name == "running").unwrap();
+    let (before, after) = told.split_at(running);
+    let count = |names: &[&str], name| names.iter().filter(|n| **n == name).count();
+    assert_eq!(count(after, "running"), 1, "{told:?}");
+    assert_eq!(count(after, "restores_started"), 0, "{told:?}");
+    assert!(
+        count(before, "restores_started") >= count(before, "restored_records"),
+        "{told:?}"
+    );
 }
 
 fn in_two_halves(
@@ -114,6 +132,7 @@ fn copy_from(reset: OffsetReset, broker: Arc<dyn Broker>, default: &str) -> mill
         clock: Arc::new(millstream_processor::clock::VirtualClock::at(NOW)),
         engines: Arc::new(MemoryEngines::default()),
         progress: None,
+        events: None,
     };
     let settings = config().set("auto.offset.reset", default).build().unwrap();
     let app = App::new(builder.build("fleet").unwrap(), settings, broker, components);

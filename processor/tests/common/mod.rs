@@ -126,6 +126,7 @@ pub fn run_with(broker: Arc<dyn Broker>, config: ConfigBuilder, engines: Arc<dyn
 /// The application, with a clock that stands still.
 pub fn app(broker: Arc<dyn Broker>, config: ConfigBuilder, engines: Arc<dyn Engines>) -> App {
     let components = Components {
+        events: None,
         clock: Arc::new(VirtualClock::at(NOW)),
         engines,
         progress: None,

@@ -1,9 +1,12 @@
 //! Settings of the Kafka clients: ours, the user's, and those that must not be changed.
 
+use std::collections::BTreeMap;
+
 use rdkafka::config::ClientConfig;
 
 use crate::broker::fault::{Fault, Result};
 use crate::broker::{FetchConfig, SinkConfig};
+use crate::config::Config;
 
 /// Where the brokers are and what the user wants passed on to the clients, by librdkafka's names.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +52,18 @@ impl KafkaSettings {
         Self {
             bootstrap: bootstrap.into(),
             ..Self::default()
+        }
+    }
+
+    /// As a configuration says, with what it passes on to the clients.
+    pub fn of(config: &Config) -> Self {
+        let pairs = |settings: &BTreeMap<String, String>| settings.clone().into_iter().collect();
+        Self {
+            bootstrap: config.bootstrap_servers.clone().unwrap_or_default(),
+            common: Vec::new(),
+            consumer: pairs(&config.consumer),
+            producer: pairs(&config.producer),
+            admin: pairs(&config.admin),
         }
     }
 
@@ -197,6 +212,24 @@ mod tests {
         assert!(
             text.contains("consumer.auto.offset.reset") && text.contains("producer.enable.idempotence"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_configuration_hands_its_prefixed_settings_on() {
+        let config = Config::builder()
+            .set("application.id", "a")
+            .set("bootstrap.servers", "localhost:9092")
+            .set("producer.linger.ms", "0")
+            .set("consumer.fetch.min.bytes", "7")
+            .build()
+            .unwrap();
+        let settings = KafkaSettings::of(&config);
+        assert_eq!(settings.bootstrap, "localhost:9092");
+        assert_eq!(settings.sink(&SinkConfig::default()).get("linger.ms"), Some("0"));
+        assert_eq!(
+            settings.fetch(&FetchConfig::default()).get("fetch.min.bytes"),
+            Some("7")
         );
     }
 
