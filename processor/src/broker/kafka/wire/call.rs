@@ -38,7 +38,7 @@ impl Api {
 /// A request of one kind.
 pub trait Call {
     /// Its kind.
-    const API: Api;
+    const API: &'static Api;
 
     /// What its answer says.
     type Answer;
@@ -84,7 +84,7 @@ impl Reply {
     /// Reads the answer to a `C`. `Corrupt`, with the broker's name and the request's, when it is not one.
     pub fn read<C: Call>(self) -> Result<C::Answer> {
         let mut body = Reader::new(self.body?, C::API.is_flexible(self.version));
-        C::read(self.version, &mut body).map_err(|e| malformed(&C::API, self.version, &self.place, &e))
+        C::read(self.version, &mut body).map_err(|e| malformed(C::API, self.version, &self.place, &e))
     }
 }
 

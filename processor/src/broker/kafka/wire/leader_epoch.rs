@@ -44,7 +44,7 @@ pub struct EpochEnd {
 }
 
 impl Call for OffsetForLeaderEpoch {
-    const API: Api = Api {
+    const API: &Api = &Api {
         name: "OffsetForLeaderEpoch",
         key: 23,
         oldest: 2,
@@ -79,7 +79,7 @@ impl Call for OffsetForLeaderEpoch {
         let request = OffsetForLeaderEpochRequest::default()
             .with_replica_id(messages::BrokerId(-1))
             .with_topics(topics);
-        encode(&request, &Self::API, version, out)
+        encode(&request, Self::API, version, out)
     }
 
     fn read(_version: i16, body: &mut Reader) -> std::result::Result<Self::Answer, Malformed> {

@@ -42,7 +42,7 @@ pub struct Offset {
 }
 
 impl Call for ListOffsets {
-    const API: Api = Api {
+    const API: &Api = &Api {
         name: "ListOffsets",
         key: 2,
         oldest: 4,
@@ -77,7 +77,7 @@ impl Call for ListOffsets {
             // Read committed: the end is the last stable offset.
             .with_isolation_level(1)
             .with_topics(topics);
-        encode(&request, &Self::API, version, out)
+        encode(&request, Self::API, version, out)
     }
 
     fn read(_version: i16, body: &mut Reader) -> std::result::Result<Self::Answer, Malformed> {

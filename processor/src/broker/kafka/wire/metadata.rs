@@ -54,7 +54,7 @@ pub(super) struct TopicAnswer {
 }
 
 impl Call for Metadata {
-    const API: Api = Api {
+    const API: &Api = &Api {
         name: "Metadata",
         key: 3,
         oldest: 7,
@@ -72,7 +72,7 @@ impl Call for Metadata {
         let request = MetadataRequest::default()
             .with_topics(Some(self.topics.iter().map(topic).collect()))
             .with_allow_auto_topic_creation(false);
-        encode(&request, &Self::API, version, out)
+        encode(&request, Self::API, version, out)
     }
 
     fn read(version: i16, body: &mut Reader) -> std::result::Result<Self::Answer, Malformed> {

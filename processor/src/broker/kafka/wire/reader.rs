@@ -55,6 +55,11 @@ impl Reader {
         self.bytes.len()
     }
 
+    /// Everything that is still to be read.
+    pub fn rest(self) -> Bytes {
+        self.bytes
+    }
+
     fn short(&self, what: &str) -> Malformed {
         Malformed(format!("it ends at byte {} in the middle of {what}", self.length))
     }
