@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt docs kafka-up kafka-down
+.PHONY: help demo test bench bench-peer lint fmt docs kafka-up kafka-down
 
 # CI clones afresh each time. RocksDB and librdkafka (a quarter of an hour on two cores) must not be built afresh too.
 ifeq ($(CI),true)
@@ -29,6 +29,10 @@ bench: ## what a record costs: micro benchmarks, instruction counts, and the flo
 	cargo bench -p millstream-benches $(ARGS)
 	@$(CARGO_RUN) -p millstream-benches --bin instructions
 	@$(CARGO_RUN) -p millstream-benches --bin floors
+
+bench-peer: ## against Kafka Streams, on the same topics: 40 minutes, with QUICK=1 8; ARGS="--only W1,W3" and the like are handed on
+	@scripts/setup.sh peer
+	@scripts/bench-peer.sh $(if $(QUICK),--quick,--readme benches/README.md) $(ARGS)
 
 lint: ## format, clippy and rustdoc, without the tests
 	@scripts/setup.sh build

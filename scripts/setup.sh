@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Sees to it that what cargo does not bring is there. Called by the Makefile: scripts/setup.sh build|test|kafka|bench
+# Sees to it that what cargo does not bring is there. Called by the Makefile: scripts/setup.sh build|test|kafka|bench|peer
 #
 # As root on a Debian-like system it installs what is missing; else it says what to install. A Rust toolchain is
 # rustup's business: it is only checked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:?usage: scripts/setup.sh build|test|kafka|bench}
+what=${1:?usage: scripts/setup.sh build|test|kafka|bench|peer}
 
 say() { printf '%s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -85,12 +85,22 @@ setup_kafka() {
     [ ${#missing[@]} = 0 ] || install "a real Apache Kafka to test with" "${missing[@]}" || true
 }
 
+# Kafka Streams is built by Maven; taskset gives each side its core.
+setup_peer() {
+    local missing=()
+    has javac || [ -x "${JAVA_HOME:-/nonexistent}/bin/javac" ] || missing+=(default-jdk-headless)
+    has mvn || missing+=(maven)
+    has taskset || missing+=(util-linux)
+    [ ${#missing[@]} = 0 ] || install "Kafka Streams, which we are measured against" "${missing[@]}" || exit 1
+}
+
 check_rust
 setup_build
 case $what in
 build) ;;
 kafka) setup_kafka ;;
 bench) has valgrind || install "counting instructions" valgrind || exit 1 ;;
+peer) setup_peer ;;
 test)
     check_rust_tools
     setup_kafka

@@ -37,6 +37,12 @@ pub const VERSION: &str = "4.3.1";
 /// Names a broker that is already running. The value `none` says that there is none to be had.
 pub const BOOTSTRAP_ENV: &str = "KAFKA_BOOTSTRAP_SERVERS";
 
+/// The value `jars` says that no container is to be used: a process of its own can be measured, and kept on a core.
+pub const ORIGIN_ENV: &str = "MILLSTREAM_KAFKA";
+
+/// Names the process of a broker that was started from jars, for those who measure it.
+pub const PID_ENV: &str = "KAFKA_BROKER_PID";
+
 /// Names a file to which each skipped test adds its name, one a line.
 pub const SKIPPED_ENV: &str = "MILLSTREAM_SKIPPED_TESTS";
 
@@ -91,7 +97,8 @@ impl Broker {
             }
             _ => {}
         }
-        if container::engine_answers() {
+        let jars_only = env::var(ORIGIN_ENV).is_ok_and(|value| value == "jars");
+        if !jars_only && container::engine_answers() {
             let container = container::Container::start().map_err(NoBroker::Broken)?;
             return Ok(Self {
                 bootstrap: container.bootstrap(),
@@ -116,6 +123,14 @@ impl Broker {
             Origin::Given => format!("given by {BOOTSTRAP_ENV}"),
             Origin::Container(container) => format!("Apache Kafka {VERSION} in container {}", container.id()),
             Origin::Jars(server) => format!("Apache Kafka {VERSION} from jars, process {}", server.pid()),
+        }
+    }
+
+    /// The broker's process, if this machine runs it as one of its own.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.origin {
+            Origin::Jars(server) => Some(server.pid()),
+            Origin::Given | Origin::Container(_) => None,
         }
     }
 

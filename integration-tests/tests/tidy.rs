@@ -25,6 +25,9 @@ const UNSAFE: &[(&str, &str)] = &[
 
 /// Where sleeping is no guess: polls that end when the awaited thing is there, and fail after a limit.
 const SLEEPS: &[&str] = &[
+    // Looks at a system under test until it is done, and sends at the pace of the clock.
+    "benches/src/bin/peer/latency.rs",
+    "benches/src/bin/peer/process.rs",
     // Replays messages at the pace of the clock.
     "cli/src/demo/feed.rs",
     // Asks another process's log until a commit is seen, then kills that process.

@@ -3,7 +3,7 @@
 //! `kafka up` starts one that stays, `kafka down` ends it (`make kafka-up`, `make kafka-down`);
 //! `kafka run COMMAND ...` gives one to a command and all that it starts, and ends it afterwards (`make test`).
 
-use millstream_integration_tests::kafka::{BOOTSTRAP_ENV, Broker, NoBroker, SKIPPED_ENV, answers};
+use millstream_integration_tests::kafka::{BOOTSTRAP_ENV, Broker, NoBroker, PID_ENV, SKIPPED_ENV, answers};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,12 +69,15 @@ fn run(program: &str, args: &[&str]) -> Result<ExitCode, String> {
         None => println!("NO KAFKA: {why}"),
     }
     let skipped = tempfile::NamedTempFile::new().map_err(|e| format!("no temporary file: {e}"))?;
-    let status = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(args)
         .env(BOOTSTRAP_ENV, &bootstrap)
-        .env(SKIPPED_ENV, skipped.path())
-        .status()
-        .map_err(|e| format!("cannot run {program}: {e}"))?;
+        .env(SKIPPED_ENV, skipped.path());
+    if let Some(pid) = broker.as_ref().and_then(Broker::pid) {
+        command.env(PID_ENV, pid.to_string());
+    }
+    let status = command.status().map_err(|e| format!("cannot run {program}: {e}"))?;
     drop(broker);
     let names = fs::read_to_string(skipped.path()).unwrap_or_default();
     if !names.is_empty() {

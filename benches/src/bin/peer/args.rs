@@ -1,0 +1,86 @@
+//! The command line of the driver.
+
+use crate::Result;
+use crate::cases::{Case, Scale};
+use std::path::{Path, PathBuf};
+
+const USAGE: &str = "usage: peer [report] [--quick | --full] [--pairs N] [--only CASE,CASE] [--ours PROGRAM] \
+                     [--peer DIRECTORY] [--results FILE] [--readme FILE]";
+
+/// What to run, and where things are.
+pub struct Args {
+    /// Nothing is run, only the tables are written again.
+    pub only_report: bool,
+    /// How much data.
+    pub scale: Scale,
+    /// `millstream-workloads`.
+    pub ours: PathBuf,
+    /// The peer's Maven `target` directory.
+    pub peer: PathBuf,
+    /// One JSON line for each run.
+    pub results: PathBuf,
+    readme: Option<PathBuf>,
+    pairs: Option<usize>,
+    only: Vec<String>,
+}
+
+impl Args {
+    /// Reads it.
+    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
+        let beside = std::env::current_exe()?.with_file_name("millstream-workloads");
+        let mut parsed = Self {
+            only_report: false,
+            scale: Scale::Standard,
+            ours: beside,
+            peer: "benches/peer/target".into(),
+            results: PathBuf::new(),
+            readme: None,
+            pairs: None,
+            only: Vec::new(),
+        };
+        let mut results = None;
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
+            match arg.as_str() {
+                "report" => parsed.only_report = true,
+                "--quick" => parsed.scale = Scale::Quick,
+                "--full" => parsed.scale = Scale::Full,
+                "--pairs" => parsed.pairs = Some(value()?.parse()?),
+                "--only" => parsed.only = value()?.split(',').map(|name| name.trim().to_lowercase()).collect(),
+                "--ours" => parsed.ours = value()?.into(),
+                "--peer" => parsed.peer = value()?.into(),
+                "--readme" => parsed.readme = Some(value()?.into()),
+                "--results" => results = Some(value()?.into()),
+                _ => return Err(format!("{arg}: {USAGE}").into()),
+            }
+        }
+        let name = match parsed.scale {
+            Scale::Quick => "quick",
+            Scale::Standard => "standard",
+            Scale::Full => "full",
+        };
+        parsed.results = results.unwrap_or_else(|| format!("benches/results/{name}.jsonl").into());
+        Ok(parsed)
+    }
+
+    /// The document to write the tables into.
+    pub fn readme(&self) -> Option<&Path> {
+        self.readme.as_deref()
+    }
+
+    /// Is this case to be run? `--only W3b` means all cases of that workload.
+    pub fn wants(&self, case: &Case) -> bool {
+        let (name, workload) = (case.name.to_lowercase(), case.workload.to_lowercase());
+        self.only.is_empty() || self.only.iter().any(|only| *only == name || *only == workload)
+    }
+
+    /// How many pairs of runs.
+    pub fn pairs(&self, case: &Case) -> usize {
+        match (self.pairs, self.scale) {
+            (Some(pairs), _) => pairs,
+            (None, Scale::Quick) => 1,
+            (None, _) if case.once => 1,
+            (None, _) => 3,
+        }
+    }
+}

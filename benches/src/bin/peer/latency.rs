@@ -1,0 +1,258 @@
+//! L1: bids at a steady rate, whatever the system does (open loop); how late are they at the other end?
+//!
+//! A bid carries the moment at which it was due, in microseconds, as its `dateTime`; latency = arrival - due, by one clock.
+//! The same without any system, straight from the sender's topic, says what the broker and this driver cost.
+
+use crate::Result;
+use crate::args::Args;
+use crate::batch::{self, Record, Writer};
+use crate::cases::{Case, Scale};
+use crate::generate::{self, Data, PARTITIONS, Source};
+use crate::process::{Job, Side, System};
+use crate::session::Session;
+use crate::wire::{Client, From};
+use crate::{Lines, throughput::round};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Bids a second.
+const RATES: [u64; 2] = [1_000, 20_000];
+/// `linger.ms` of the systems' producers; the second is measured once.
+const LINGERS: [u32; 2] = [0, 5];
+/// Requests the sender may have without an answer.
+const WINDOW: usize = 8;
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Of how many bids the sender has not said yet that they will arrive.
+const UNKNOWN: u64 = u64::MAX;
+/// Bids below this price do not pass.
+const LEAST_PRICE: u64 = 1_000_000;
+/// How long a system may be silent at the end, before what has not arrived is missed.
+const LAST: Duration = Duration::from_secs(5);
+
+/// One run: how fast, how long, and what is in between.
+struct Load {
+    rate: u64,
+    warm_up: Duration,
+    measured: Duration,
+}
+
+impl Load {
+    fn new(rate: u64, scale: Scale, side: Option<Side>) -> Self {
+        let seconds = if scale == Scale::Quick { (6, 6) } else { (15, 20) };
+        // Nothing has to become warm where there is no system.
+        let warm_up = Duration::from_secs(if side.is_some() { seconds.0 } else { 3 });
+        Self {
+            rate,
+            warm_up,
+            measured: Duration::from_secs(seconds.1),
+        }
+    }
+
+    /// Bids until the end of the warm-up, and in all.
+    fn counts(&self) -> (u64, u64) {
+        let of = |time: Duration| self.rate * time.as_secs();
+        (of(self.warm_up), of(self.warm_up + self.measured))
+    }
+}
+
+/// All rates, both systems and none, in turns.
+pub fn all(session: &mut Session, args: &Args, case: &Case, lines: &mut Lines) -> Result<()> {
+    for pair in 1..=args.pairs(case) {
+        for linger in LINGERS {
+            if linger > 0 && (pair > 1 || session.scale == Scale::Quick) {
+                continue;
+            }
+            for rate in RATES {
+                for side in [None, Some(Side::Peer), Some(Side::Ours)] {
+                    if side.is_none() && linger > 0 {
+                        continue;
+                    }
+                    let name = side.map_or("broker", Side::name);
+                    let what = format!("{}, {name}, {rate}/s, linger {linger}, pair {pair}", case.name);
+                    let line = run(session, case, side, rate, linger, pair);
+                    lines.add(&what, line)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run(session: &mut Session, case: &Case, side: Option<Side>, rate: u64, linger: u32, pair: usize) -> Result<Value> {
+    let app = session.unique(&format!("L1-{}", side.map_or("broker", Side::short)));
+    let (input, output) = (format!("{app}.in"), format!("{app}.out"));
+    for topic in [&input, &output] {
+        generate::load(&mut session.client, topic, Data::Empty, 0)?;
+    }
+    let dir = session.run_dir(&app)?;
+    let job = Job {
+        workload: case.workload,
+        app: &app,
+        input: &input,
+        output: &output,
+        mode: case.mode,
+        settings: vec![format!("producer.linger.ms={linger}")],
+        dir: dir.path(),
+        bootstrap: &session.bootstrap,
+    };
+    let mut system = match side {
+        Some(side) => Some(System::start(&session.programs, side, &job)?),
+        None => None,
+    };
+    if let Some(system) = &mut system {
+        system.wait_for("RUNNING", 1, START_LIMIT)?;
+    }
+    let load = Load::new(rate, session.scale, side);
+    let mut late = measure(
+        &session.bootstrap,
+        &load,
+        &input,
+        if side.is_some() { &output } else { &input },
+    )?;
+    late.sort_unstable();
+    let percentile = |part: f64| {
+        let at = ((late.len() as f64 * part) as usize).min(late.len().saturating_sub(1));
+        late.get(at).map(|micros| round(*micros as f64 / 1000.0))
+    };
+    let line = json!({
+        "case": case.name,
+        "system": side.map_or("broker", Side::name),
+        "pair": pair,
+        "rate": rate,
+        "linger_ms": linger,
+        "records": late.len(),
+        "p50_ms": percentile(0.5),
+        "p99_ms": percentile(0.99),
+        "p999_ms": percentile(0.999),
+        "max_ms": percentile(1.0),
+        "peak_rss_mib": system.as_ref().map(|s| crate::process::peak_rss_mib(s.pid()).round()),
+    });
+    if let Some(mut system) = system {
+        system.alive()?;
+        system.end()?;
+    }
+    session.drop_topics(&app)?;
+    Ok(line)
+}
+
+/// How late each bid of the measured part was, in microseconds.
+fn measure(bootstrap: &str, load: &Load, input: &str, output: &str) -> Result<Vec<u64>> {
+    let (mut sender, mut receiver) = (Client::connect(bootstrap)?, Client::connect(bootstrap)?);
+    let begin = now_micros() + 100_000;
+    let (warm, all) = load.counts();
+    let due = |index: u64| begin + index * 1_000_000 / load.rate;
+    let (from, to) = (due(warm), due(all));
+    let expected = AtomicU64::new(UNKNOWN);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let sent = send(&mut sender, input, (warm, all), due);
+            // After a failure nothing is expected: the receiver ends.
+            let count = sent
+                .as_ref()
+                .map_or(0, |sent| if input == output { all - warm } else { *sent });
+            expected.store(count, Ordering::Relaxed);
+            sent
+        });
+        let received = receive(&mut receiver, output, (from, to), &expected);
+        sending.join().map_err(|_| "the sender panicked")??;
+        received
+    })
+}
+
+/// Sends each bid when it is due, and those that are late by then with it; returns how many of the measured ones pass.
+fn send(client: &mut Client, topic: &str, (warm, all): (u64, u64), due: impl Fn(u64) -> u64) -> Result<u64> {
+    let mut source = Source::new(Data::Bid300);
+    let mut writers: Vec<Writer> = (0..PARTITIONS).map(|_| Writer::new()).collect();
+    let (mut index, mut passing) = (0, 0);
+    while index < all {
+        let now = now_micros();
+        if now < due(index) {
+            thread::sleep(Duration::from_micros(due(index) - now));
+            continue;
+        }
+        while index < all && due(index) <= now {
+            source.key.clear();
+            source.value.clear();
+            let auction = 1000 + index % 100_000;
+            source.key.extend(auction.to_be_bytes());
+            let price = source.bid(auction, due(index) as i64, 300);
+            if let Some(writer) = writers.get_mut(generate::partition(&source.key)) {
+                writer.add((now / 1000) as i64, &source.key, &source.value);
+            }
+            passing += u64::from(index >= warm && price >= LEAST_PRICE);
+            index += 1;
+        }
+        let mut batches = Vec::with_capacity(PARTITIONS);
+        for (partition, writer) in writers.iter_mut().enumerate().filter(|(_, writer)| !writer.is_empty()) {
+            batches.push((partition, writer.finish()));
+        }
+        client.produce(topic, &batches, WINDOW)?;
+        drop(batches);
+        writers.iter_mut().for_each(Writer::clear);
+    }
+    client.flush()?;
+    Ok(passing)
+}
+
+/// Reads until all that are expected have arrived; keeps how late those due in the range are.
+fn receive(client: &mut Client, topic: &str, (from, to): (u64, u64), expected: &AtomicU64) -> Result<Vec<u64>> {
+    let mut late = Vec::new();
+    let mut offsets = vec![0; PARTITIONS];
+    let mut arrived = Instant::now();
+    loop {
+        let mut next = offsets.clone();
+        let ask = From {
+            topic,
+            offsets: &offsets,
+            partition_bytes: 1 << 20,
+            wait_ms: 100,
+        };
+        client.fetch(&ask, |partition, bytes| {
+            let now = now_micros();
+            arrived = Instant::now();
+            let at = offsets.get(partition).copied().unwrap_or(0);
+            let read = batch::read(bytes, at, |record| {
+                let due = due_of(record);
+                if (from..to).contains(&due) {
+                    late.push(now.saturating_sub(due));
+                }
+            })?;
+            if let (Some(read), Some(slot)) = (read, next.get_mut(partition)) {
+                *slot = read;
+            }
+            Ok(())
+        })?;
+        offsets = next;
+        let (expected, count) = (expected.load(Ordering::Relaxed), late.len() as u64);
+        if count >= expected {
+            return Ok(late);
+        }
+        if expected != UNKNOWN && arrived.elapsed() > LAST {
+            return Err(format!("{count} bids of {expected} arrived").into());
+        }
+    }
+}
+
+/// The number behind `"dateTime":`.
+fn due_of(record: &Record<'_>) -> u64 {
+    const NAME: &[u8] = b"\"dateTime\":";
+    let value = record.value.unwrap_or_default();
+    let at = value
+        .windows(NAME.len())
+        .position(|window| window == NAME)
+        .map_or(value.len(), |at| at + NAME.len());
+    let digits = value
+        .get(at..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|b| b.is_ascii_digit());
+    digits.fold(0, |n, digit| n * 10 + u64::from(digit - b'0'))
+}
+
+fn now_micros() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_micros() as u64)
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Millstream against Kafka Streams. Builds both, then: broker and driver on core 1, the system under test on core 0.
+# Arguments go to the driver (benches/src/bin/peer/args.rs).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ "$(nproc)" -lt 2 ]; then
+    echo "bench-peer needs two cores: one for the broker, one for the system under test" >&2
+    exit 1
+fi
+cargo build --quiet --release -p millstream-benches --bin millstream-workloads --bin peer
+cargo build --quiet --release -p millstream-integration-tests --bin kafka
+mvn -q -B -f benches/peer/pom.xml compile
+
+built="${CARGO_TARGET_DIR:-target}/release"
+# Topics and stores, up to 25 GB: not under /tmp, which may be memory.
+TMPDIR=$(mktemp -d "${CARGO_TARGET_DIR:-$PWD/target}/bench-peer.XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+# A broker of our own: a container could not be kept on its core, and one of somebody else's does other things too.
+unset KAFKA_BOOTSTRAP_SERVERS
+MILLSTREAM_KAFKA=jars taskset -c 1 "$built/kafka" run "$built/peer" "$@"
