@@ -7,7 +7,7 @@ use millstream_state::text::Str;
 use millstream_topology::Window;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{EnrichedFlight, FlightEvent};
+use crate::event::FlightEvent;
 
 /// What is known of the flights from one airport in one window.
 ///
@@ -78,12 +78,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// Counts one flight.
-    pub fn add(&mut self, flight: &EnrichedFlight) {
-        self.flights += 1;
-        if !flight.cancelled {
-            self.flown += 1;
-            self.distance += u64::from(flight.distance);
+    /// What one flight adds.
+    pub fn of(flight: &FlightEvent) -> Self {
+        let flown = !flight.cancelled;
+        Self {
+            flights: 1,
+            flown: u64::from(flown),
+            distance: if flown { u64::from(flight.distance) } else { 0 },
         }
     }
 

@@ -55,24 +55,19 @@ pub struct Plane {
     pub engine: Option<Str>,
 }
 
-/// A flight with what is known of its aircraft: a record of `flights.enriched`.
+/// A flight with what is known of its aircraft: a record of `flights.enriched`, flat in JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are those of FlightEvent and Plane")]
 pub struct EnrichedFlight {
-    pub tail: Str,
-    pub carrier: Str,
-    pub flight: u32,
-    pub origin: Str,
-    pub dest: Str,
-    pub scheduled: i64,
-    pub cancelled: bool,
-    pub dep_delay: Option<i32>,
-    pub arr_delay: Option<i32>,
-    pub air_time: Option<i32>,
-    pub distance: u32,
+    /// The flight.
+    #[serde(flatten)]
+    pub event: FlightEvent,
+    /// Who made the aircraft.
     pub manufacturer: Option<Str>,
+    /// Its model.
     pub model: Option<Str>,
+    /// Its year of manufacture.
     pub year: Option<i32>,
+    /// Its number of seats.
     pub seats: Option<i32>,
 }
 
@@ -80,21 +75,39 @@ impl EnrichedFlight {
     /// The flight with its plane, or with nulls where the registry does not know it.
     pub fn new(event: FlightEvent, plane: Option<&Plane>) -> Self {
         Self {
-            tail: event.tail,
-            carrier: event.carrier,
-            flight: event.flight,
-            origin: event.origin,
-            dest: event.dest,
-            scheduled: event.scheduled,
-            cancelled: event.cancelled,
-            dep_delay: event.dep_delay,
-            arr_delay: event.arr_delay,
-            air_time: event.air_time,
-            distance: event.distance,
+            event,
             manufacturer: plane.and_then(|plane| plane.manufacturer.clone()),
             model: plane.and_then(|plane| plane.model.clone()),
             year: plane.and_then(|plane| plane.year),
             seats: plane.and_then(|plane| plane.seats),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn an_enriched_flight_is_flat_in_json_and_reads_back() {
+        let event = FlightEvent {
+            tail: Str::from("N14228"),
+            carrier: Str::from("UA"),
+            flight: 1545,
+            origin: Str::from("EWR"),
+            dest: Str::from("IAH"),
+            scheduled: 1_357_017_300_000,
+            cancelled: false,
+            dep_delay: Some(2),
+            arr_delay: None,
+            air_time: Some(227),
+            distance: 1400,
+        };
+        let flight = EnrichedFlight::new(event, None);
+        let text = r#"{"tail":"N14228","carrier":"UA","flight":1545,"origin":"EWR","dest":"IAH","scheduled":1357017300000,"cancelled":false,"dep_delay":2,"arr_delay":null,"air_time":227,"distance":1400,"manufacturer":null,"model":null,"year":null,"seats":null}"#;
+        assert_eq!(serde_json::to_string(&flight).unwrap(), text);
+        assert_eq!(serde_json::from_str::<EnrichedFlight>(text).unwrap(), flight);
     }
 }

@@ -133,17 +133,17 @@ fn rolling(windows: WindowedStream<Str, FlightEvent>, name: &str, topic: &str) {
 
 /// Service by manufacturer and day, written once, when the day closes.
 fn daily(enriched: &Stream<Str, EnrichedFlight>) {
-    let service = Fold::new(
-        Service::default,
-        |sum: &mut Service, _maker: &Str, flight: &EnrichedFlight| {
-            sum.add(flight);
-        },
-    );
+    let service = Fold::new(Service::default, |sum: &mut Service, _maker: &Str, one: &Service| {
+        sum.merge(one);
+    });
+    let unknown = || Str::from("unknown");
     enriched
-        .group_by(
-            |_tail, flight| flight.manufacturer.clone().unwrap_or_else(|| Str::from("unknown")),
-            Grouped::with(Utf8, Bincode::new()).named("by-manufacturer"),
-        )
+        // What is added up travels to the manufacturer's task, not the whole flight.
+        .map(move |_tail, flight| {
+            let one = Service::of(&flight.event);
+            (flight.manufacturer.unwrap_or_else(unknown), one)
+        })
+        .group_by_key(Grouped::with(Utf8, Bincode::new()).named("by-manufacturer"))
         .windowed_by(TimeWindows::of_size(DAY).grace(DAY))
         .named("daily")
         .emit(EmitStrategy::OnWindowClose)
