@@ -1,6 +1,6 @@
 //! The application: a plan, a configuration and components become running threads, and a summary in the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -15,7 +15,7 @@ use crate::commit::Committer;
 use crate::config::{Config, FuturePolicy, Policy};
 use crate::control::Control;
 use crate::engines::Engines;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventHook, Events};
 use crate::gate::{Gate, Slot};
 use crate::outputs::Outputs;
@@ -66,6 +66,22 @@ pub struct App {
     broker: Arc<dyn Broker>,
     components: Components,
     stop: StopHandle,
+}
+
+/// Why a run ended before it should.
+struct Failure {
+    error: Error,
+    /// Tasks whose stores were found damaged.
+    damaged: BTreeSet<TaskId>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure {
+            error,
+            damaged: BTreeSet::new(),
+        }
+    }
 }
 
 /// Stops a running application from anywhere: a signal handler, another thread, a test.
@@ -123,7 +139,8 @@ impl App {
     /// # Errors
     /// `Misuse` for what can be mended before starting again (all problems with topics at once; a bad record whose policy
     /// is `fail`), else what the log, a store or a panic said first. Nothing that was processed since the last commit
-    /// counts; starting again goes on from there.
+    /// counts; starting again goes on from there. A store that turns out to be damaged is no error: the run begins again
+    /// with that task's stores rebuilt from their changelogs, and only what is damaged once more ends it.
     pub fn run(&self, until: RunUntil) -> Result<Summary> {
         let events = Arc::new(Events::told_to(self.components.events.clone()));
         if self.plan.application() != self.config.application_id {
@@ -133,7 +150,30 @@ impl App {
                 self.config.application_id
             )));
         }
-        let layout = topics::prepare(&self.plan, &self.config, self.broker.admin(), &events)?;
+        let mut rebuilt = BTreeSet::new();
+        loop {
+            let Failure { error, damaged } = match self.attempt(until, &events) {
+                Ok(summary) => return Ok(summary),
+                Err(failure) => failure,
+            };
+            if error.kind != ErrorKind::Corrupt || damaged.is_empty() || !damaged.is_disjoint(&rebuilt) {
+                return Err(error);
+            }
+            for task in &damaged {
+                let reason = error.to_string();
+                events.emit(&Event::StoresWiped {
+                    task: *task,
+                    reason: &reason,
+                });
+                self.components.engines.wipe(*task)?;
+            }
+            rebuilt.extend(damaged);
+        }
+    }
+
+    /// One run from the last commit on.
+    fn attempt(&self, until: RunUntil, events: &Arc<Events>) -> Result<Summary, Failure> {
+        let layout = topics::prepare(&self.plan, &self.config, self.broker.admin(), events)?;
         let gate = Gate::new(self.config.max_event_time_skew_ms);
         let starts = Starts {
             plan: &self.plan,
@@ -141,9 +181,9 @@ impl App {
             layout: &layout,
             bounded: until == RunUntil::EndOfInput,
         };
-        let starts = starts.find(self.broker.admin(), &gate, &events)?;
+        let starts = starts.find(self.broker.admin(), &gate, events)?;
         let threads = self.config.threads.min(starts.len().max(1));
-        let control = self.control(gate, &starts, threads, until, &events)?;
+        let control = self.control(gate, &starts, threads, until, events)?;
         self.stop.attach(&control);
         if starts.iter().any(|start| start.position.is_none()) {
             // A first commit, before the first record: it says where the state begins, so that changelog records of a later
@@ -168,7 +208,10 @@ impl App {
             hook: self.components.progress.clone(),
             starting: AtomicUsize::new(deals.len()),
         };
-        let counters = crew.run(deals)?;
+        let counters = crew.run(deals).map_err(|error| Failure {
+            error,
+            damaged: control.damaged(),
+        })?;
         control.committer.leave()?;
         Ok(self.summary(&control, counters))
     }

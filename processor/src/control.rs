@@ -1,9 +1,11 @@
 //! What all stream threads share: the gate, the meeting point, the way out, and how they are woken and stopped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use millstream_topology::TaskId;
 
 use crate::broker::{Acked, TopicPartition, Waker};
 use crate::clock::Clock;
@@ -32,6 +34,7 @@ pub struct Control {
     /// The gate's slot of every partition that tasks of this process read.
     slots: HashMap<TopicPartition, Slot>,
     outputs: Mutex<Outputs>,
+    damaged: Mutex<BTreeSet<TaskId>>,
     wakers: Mutex<Vec<Waker>>,
     /// Whether anything was processed since the last commit.
     dirty: AtomicBool,
@@ -65,6 +68,7 @@ impl Control {
             committed_at: AtomicU64::new(millis(clock.monotonic())),
             clock,
             outputs: Mutex::new(outputs),
+            damaged: Mutex::default(),
             wakers: Mutex::new(Vec::new()),
             dirty: AtomicBool::new(false),
         }
@@ -74,6 +78,17 @@ impl Control {
     pub fn outputs(&self) -> MutexGuard<'_, Outputs> {
         // After a panic in there the application halts, and nothing of it is committed.
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a task's stores cannot be trusted any more.
+    pub fn note_damage(&self, task: TaskId) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.insert(task);
+    }
+
+    /// The tasks whose stores cannot be trusted.
+    pub fn damaged(&self) -> BTreeSet<TaskId> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Registers how a waiting thread is woken.

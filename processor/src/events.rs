@@ -140,6 +140,8 @@ pub enum Event<'a> {
     },
     /// The log refused an output (door 3).
     OutputRefused {
+        /// The node that made it.
+        node: &'a str,
         /// The topic it was for.
         topic: &'a str,
         /// Why.
@@ -248,7 +250,7 @@ impl Event<'_> {
             Event::PartitionStalled { partition } => {
                 tracing::warn!(%partition, "partition does not deliver; others go on without it")
             }
-            Event::OutputRefused { topic, reason } => tracing::warn!(topic, reason, "output refused"),
+            Event::OutputRefused { node, topic, reason } => tracing::warn!(node, topic, reason, "output refused"),
             Event::MemoryPressure { bytes } => tracing::debug!(bytes, "memory budget reached; committing early"),
             Event::Summary {
                 records_in,

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use millstream_state::Timestamp;
 
-/// How far a partition has come in event time.
+/// Where a partition stands in event time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Position {
+pub enum Standing {
     /// Its next record, or one not fetched yet, has at least this (running) time.
     At(Timestamp),
     /// It has nothing to read: it holds nobody back.
@@ -32,7 +32,7 @@ const YIELDS: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(usize);
 
-/// The process-wide board of positions.
+/// The process-wide board of standings.
 #[derive(Debug)]
 pub struct Gate {
     skew: i64,
@@ -44,7 +44,7 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Board {
-    positions: Vec<Position>,
+    standings: Vec<Standing>,
     limit: Timestamp,
 }
 
@@ -52,7 +52,7 @@ impl Gate {
     /// A gate that lets nobody run more than `skew` ms ahead.
     pub fn new(skew: i64) -> Self {
         let board = Board {
-            positions: Vec::new(),
+            standings: Vec::new(),
             limit: Timestamp::MAX,
         };
         Gate {
@@ -66,31 +66,31 @@ impl Gate {
     /// Adds a partition of which nothing is known yet: until it publishes, everybody waits for it.
     pub fn slot(&self) -> Slot {
         let mut board = self.lock();
-        board.positions.push(Position::At(Timestamp::MIN));
+        board.standings.push(Standing::At(Timestamp::MIN));
         board.limit = Timestamp::MIN.saturating_add(self.skew);
-        Slot(board.positions.len() - 1)
+        Slot(board.standings.len() - 1)
     }
 
     /// Says that a partition that was empty has records now, before its owner knows: everybody waits until it publishes.
     pub fn reopen(&self, slots: impl IntoIterator<Item = Slot>) {
         let mut board = self.lock();
         for slot in slots {
-            if board.positions[slot.0] == Position::Empty {
-                board.positions[slot.0] = Position::At(Timestamp::MIN);
+            if board.standings[slot.0] == Standing::Empty {
+                board.standings[slot.0] = Standing::At(Timestamp::MIN);
             }
         }
     }
 
-    /// Publishes positions; returns the time up to which records may be taken, and the version to wait on.
-    pub fn publish(&self, updates: impl IntoIterator<Item = (Slot, Position)>) -> (Timestamp, u64) {
+    /// Publishes standings; returns the time up to which records may be taken, and the version to wait on.
+    pub fn publish(&self, updates: impl IntoIterator<Item = (Slot, Standing)>) -> (Timestamp, u64) {
         let mut board = self.lock();
-        for (slot, position) in updates {
-            board.positions[slot.0] = position;
+        for (slot, standing) in updates {
+            board.standings[slot.0] = standing;
         }
-        let slowest = board.positions.iter().min().copied().unwrap_or(Position::Empty);
+        let slowest = board.standings.iter().min().copied().unwrap_or(Standing::Empty);
         let limit = match slowest {
-            Position::At(time) => time.saturating_add(self.skew),
-            Position::Empty => Timestamp::MAX,
+            Standing::At(time) => time.saturating_add(self.skew),
+            Standing::Empty => Timestamp::MAX,
         };
         if limit != board.limit {
             board.limit = limit;
@@ -132,7 +132,7 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn limit(gate: &Gate, updates: &[(Slot, Position)]) -> Timestamp {
+    fn limit(gate: &Gate, updates: &[(Slot, Standing)]) -> Timestamp {
         gate.publish(updates.iter().copied()).0
     }
 
@@ -140,18 +140,18 @@ mod tests {
     fn the_slowest_partition_with_data_sets_the_limit() {
         let gate = Gate::new(10);
         let (a, b) = (gate.slot(), gate.slot());
-        assert_eq!(limit(&gate, &[(a, Position::At(100))]), Timestamp::MIN + 10);
-        assert_eq!(limit(&gate, &[(b, Position::At(50))]), 60);
-        assert_eq!(limit(&gate, &[(b, Position::Empty)]), 110);
-        assert_eq!(limit(&gate, &[(a, Position::Empty)]), Timestamp::MAX);
+        assert_eq!(limit(&gate, &[(a, Standing::At(100))]), Timestamp::MIN + 10);
+        assert_eq!(limit(&gate, &[(b, Standing::At(50))]), 60);
+        assert_eq!(limit(&gate, &[(b, Standing::Empty)]), 110);
+        assert_eq!(limit(&gate, &[(a, Standing::Empty)]), Timestamp::MAX);
     }
 
     #[test]
     fn waiters_see_what_moved_before_they_slept() {
         let gate = Gate::new(0);
         let slot = gate.slot();
-        let (_, seen) = gate.publish([(slot, Position::At(1))]);
-        gate.publish([(slot, Position::At(2))]);
+        let (_, seen) = gate.publish([(slot, Standing::At(1))]);
+        gate.publish([(slot, Standing::At(2))]);
         // Returns at once; a lost wake-up would hang here.
         gate.wait(seen, Duration::from_secs(3600));
         let (_, seen) = gate.publish([]);

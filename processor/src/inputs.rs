@@ -15,7 +15,7 @@ use millstream_topology::record::Chunk;
 use millstream_topology::task::{SourceRef, Task};
 
 use crate::broker::{Acked, TopicPartition};
-use crate::gate::{Position, Slot};
+use crate::gate::{Slot, Standing};
 
 /// Where reading begins in a partition whose position is not known, or is not in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,17 +334,17 @@ impl Inputs {
     }
 
     /// Where each stands, for the gate.
-    pub fn standings(&self, cut: &Cut) -> impl Iterator<Item = (Slot, Position)> {
+    pub fn standings(&self, cut: &Cut) -> impl Iterator<Item = (Slot, Standing)> {
         self.all
             .iter()
             .map(|input| (input.start.slot, self.standing(input, cut)))
     }
 
-    fn standing(&self, input: &Input, cut: &Cut) -> Position {
+    fn standing(&self, input: &Input, cut: &Cut) -> Standing {
         match self.picker.standing(input.start.source, cut) {
-            Some(time) => Position::At(time),
-            None if input.is_missing() => Position::At(self.picker.time(input.start.source)),
-            None => Position::Empty,
+            Some(time) => Standing::At(time),
+            None if input.is_missing() => Standing::At(self.picker.time(input.start.source)),
+            None => Standing::Empty,
         }
     }
 

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use millstream_topology::outbox::{OutRecord, Outbox};
+use millstream_topology::outbox::{NodeRef, OutRecord, Outbox};
+use millstream_topology::policy::Reason;
 use millstream_topology::{headers, node::dead_letter};
 
 use crate::broker::{Acked, Broker, GroupToken, OffsetCommit, PartitionRef, Sink, SinkConfig, TopicPartition};
@@ -55,8 +56,14 @@ impl Outputs {
 
     /// Appends what a task wants to send, in its order. `routes` is the task's own memory of where its topics go.
     /// `task_partition` is where records without a key go (modulo the topic's partitions): like the rest, the same in
-    /// every run.
-    pub fn append_all(&mut self, outbox: &Outbox, routes: &mut Vec<Option<usize>>, task_partition: i32) -> Result<()> {
+    /// every run. What the log does not take (door 3) is noted in `refused`, whatever the policy says.
+    pub fn append_all(
+        &mut self,
+        outbox: &Outbox,
+        routes: &mut Vec<Option<usize>>,
+        task_partition: i32,
+        refused: &mut Vec<(NodeRef, Reason)>,
+    ) -> Result<()> {
         for record in outbox.records() {
             let index = record.topic_ref.index();
             if index >= routes.len() {
@@ -66,47 +73,58 @@ impl Outputs {
                 Some(route) => route,
                 None => *routes[index].insert(self.route(record.topic)?),
             };
-            self.append(route, &record, task_partition)?;
+            if let Some((reason, detail)) = self.append(route, &record, task_partition)? {
+                refused.push((record.node, reason));
+                self.refuse(&record, outbox.node_name(record.node), reason, &detail)?;
+            }
         }
         Ok(())
     }
 
-    fn append(&mut self, route: usize, record: &OutRecord<'_>, task_partition: i32) -> Result<()> {
+    /// Says why when the log does not take the record.
+    fn append(
+        &mut self,
+        route: usize,
+        record: &OutRecord<'_>,
+        task_partition: i32,
+    ) -> Result<Option<(Reason, String)>> {
         let target = &mut self.routes[route];
         let count = target.partitions.len() as i32;
         let partition = match record.partition_key {
             _ if count == 0 => {
-                return self.refuse(record, &format!("topic {} does not exist: create it", record.topic));
+                let detail = format!("topic {} does not exist: create it", record.topic);
+                return Ok(Some((Reason::NoTopic, detail)));
             }
             Some(key) => partition_for(key, count),
             None => task_partition.rem_euclid(count),
         };
         let Some(to) = usize::try_from(partition).ok().and_then(|at| target.partitions.get(at)) else {
-            return self.refuse(
-                record,
-                &format!(
-                    "topic {} has {count} partitions, not one of number {partition}",
-                    record.topic
-                ),
+            let detail = format!(
+                "topic {} has {count} partitions, not one of number {partition}",
+                record.topic
             );
+            return Ok(Some((Reason::NoPartition, detail)));
         };
         match self
             .sink
             .append(*to, record.timestamp, record.key, record.value, record.headers)
         {
-            Ok(()) => target.written += 1,
-            Err(error) if error.kind == ErrorKind::Misuse => return self.refuse(record, &error.to_string()),
-            Err(error) => return Err(error),
+            Ok(()) => {
+                target.written += 1;
+                Ok(None)
+            }
+            Err(error) if error.kind == ErrorKind::Misuse => Ok(Some((Reason::RefusedByLog, error.to_string()))),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Door 3: the log does not take this record.
     #[cold]
-    fn refuse(&mut self, record: &OutRecord<'_>, reason: &str) -> Result<()> {
+    fn refuse(&mut self, record: &OutRecord<'_>, node: &str, reason: Reason, detail: &str) -> Result<()> {
         self.events.emit(&Event::OutputRefused {
+            node,
             topic: record.topic,
-            reason,
+            reason: detail,
         });
         let dead_letters = match (self.production_policy, &self.dead_letter_topic) {
             (Policy::Continue, _) => return Ok(()),
@@ -114,16 +132,17 @@ impl Outputs {
             _ => {
                 let mend = "production.exception.handler can be set to continue or dead-letter";
                 return Err(Error::misuse(format!(
-                    "output to {} refused: {reason} ({mend})",
+                    "output of {node} to {} refused: {detail} ({mend})",
                     record.topic
                 )));
             }
         };
         let more = [
-            (dead_letter::EXCEPTION, Some(&b"produce"[..])),
-            (dead_letter::MESSAGE, Some(reason.as_bytes())),
+            (dead_letter::EXCEPTION, Some(reason.as_str().as_bytes())),
+            (dead_letter::MESSAGE, Some(detail.as_bytes())),
             (dead_letter::TOPIC, Some(record.topic.as_bytes())),
-            (dead_letter::REASON, Some(&b"produce"[..])),
+            (dead_letter::REASON, Some(reason.as_str().as_bytes())),
+            (dead_letter::NODE, Some(node.as_bytes())),
         ];
         let mut block = Vec::new();
         headers::append(record.headers, &more, &mut block);

@@ -21,6 +21,8 @@ pub struct Totals {
     pub event_time: AtomicI64,
     /// Per thread: bytes held by its tasks and queues.
     pub memory: Vec<AtomicUsize>,
+    /// Per thread: bytes of rows in its stores that wait for a commit.
+    pub uncommitted: Vec<AtomicUsize>,
     /// Per thread: records known to be on the log and not read yet.
     pub lag: Vec<AtomicI64>,
 }
@@ -35,6 +37,7 @@ impl Totals {
             commits: AtomicU64::new(0),
             event_time: AtomicI64::new(Timestamp::MIN),
             memory: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
+            uncommitted: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
             lag: (0..threads).map(|_| AtomicI64::new(0)).collect(),
         }
     }
@@ -42,6 +45,11 @@ impl Totals {
     /// Bytes held by all threads, as they last said.
     pub fn memory(&self) -> usize {
         self.memory.iter().map(|bytes| bytes.load(Relaxed)).sum()
+    }
+
+    /// Bytes of rows in stores that wait for a commit, over all threads, as they last said.
+    pub fn uncommitted(&self) -> usize {
+        self.uncommitted.iter().map(|bytes| bytes.load(Relaxed)).sum()
     }
 
     /// A view of the numbers now.

@@ -1,7 +1,13 @@
 //! A stream thread: fetch, work, commit, over and over, for the tasks it owns.
 //!
-//! The loop never blocks but in three places: the fetch (nothing at hand), the gate (others are behind in event time)
-//! and the rendezvous (a commit). A commit request ends the first two.
+//! Where it waits:
+//! - for records, in the fetch, when nothing is at hand;
+//! - for other partitions to catch up in event time, at the gate;
+//! - for the other threads, at the rendezvous of a commit;
+//! - for its turn at the one sink of the process, for as long as another thread appends its outputs;
+//! - in the sink itself, when Kafka takes records slower than they come and the client's queue is full.
+//!
+//! A commit request ends the first two.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +25,7 @@ use crate::events::Event;
 use crate::inputs::{Input, Inputs};
 use crate::progress::Progress;
 use crate::rendezvous::Halted;
-use crate::task_runner::{Round, Sealed, TaskRunner};
+use crate::task_runner::{PendingApply, Round, TaskRunner};
 
 /// Who wants to know how far the application has come.
 pub type ProgressHook = Arc<dyn Fn(&Progress) + Send + Sync>;
@@ -232,6 +238,8 @@ impl StreamThread {
     fn ask_for_commit(&mut self, rest: Rest) -> Result<()> {
         let memory: usize = self.runners.iter().map(TaskRunner::memory).sum();
         self.control.totals.memory[self.number].store(memory, Relaxed);
+        let uncommitted = self.runners.iter().map(TaskRunner::uncommitted_bytes).sum();
+        self.control.totals.uncommitted[self.number].store(uncommitted, Relaxed);
         let lag = self.inputs().flat_map(Inputs::iter).map(Input::lag).sum();
         self.control.totals.lag[self.number].store(lag, Relaxed);
         #[allow(
@@ -259,11 +267,11 @@ impl StreamThread {
         Ok(())
     }
 
-    /// ME-1: what can only be freed by a commit has reached its share.
+    /// ME-1: rows that only a commit makes clean have reached their share, or everything together has reached the bound.
     fn under_pressure(&self) -> bool {
-        let appended = self.control.outputs().buffered_bytes();
-        let held = self.control.totals.memory() + appended;
-        let full = appended > self.config.uncommitted_max_bytes || held > self.config.memory_max_bytes;
+        let totals = &self.control.totals;
+        let held = totals.memory() + self.control.outputs().buffered_bytes();
+        let full = totals.uncommitted() > self.config.uncommitted_max_bytes || held > self.config.memory_max_bytes;
         let pressed = full && self.control.is_dirty();
         if pressed {
             self.control.events.emit(&Event::MemoryPressure { bytes: held });
@@ -274,7 +282,7 @@ impl StreamThread {
     /// This thread's part of a commit; see [`crate::commit`] for the protocol.
     fn commit(&mut self) -> Result<Result<Next, Halted>> {
         let mut share = Share::default();
-        let mut sealed: Vec<(usize, Sealed)> = Vec::new();
+        let mut sealed: Vec<(usize, PendingApply)> = Vec::new();
         for (at, runner) in self.runners.iter_mut().enumerate() {
             if let Some((rows, task)) = runner.seal(&self.control)? {
                 sealed.push((at, rows));
@@ -296,16 +304,16 @@ impl StreamThread {
         Ok(Ok(verdict.next))
     }
 
-    fn after_commit(&mut self, sealed: Vec<(usize, Sealed)>, verdict: &Verdict) -> Result<()> {
+    fn after_commit(&mut self, sealed: Vec<(usize, PendingApply)>, verdict: &Verdict) -> Result<()> {
         for (at, rows) in sealed {
-            self.runners[at].apply(rows, &verdict.acked)?;
+            self.runners[at].apply(rows, &verdict.acked, &self.control)?;
         }
         let now = self.control.clock.monotonic();
         let threads = self.control.totals.memory.len();
         let cache = self.config.cache_max_bytes / threads / self.runners.len().max(1);
         for runner in &mut self.runners {
             runner.inputs_mut().after_commit(&verdict.acked);
-            runner.keep_replay_short(now, &self.config)?;
+            runner.keep_replay_short(now, &self.config, &self.control)?;
             runner.shrink_to(cache);
         }
         Ok(())

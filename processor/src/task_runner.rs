@@ -12,7 +12,7 @@ use crate::broker::{Acked, PartitionRef, TopicPartition};
 use crate::commit::{TaskShare, position_after};
 use crate::config::Config;
 use crate::control::Control;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::Event;
 use crate::inputs::Inputs;
 use crate::outputs::Outputs;
@@ -59,8 +59,8 @@ pub struct TaskRunner {
     flushed_at: Duration,
 }
 
-/// What a task's share of a commit waits for: to be applied when the commit has succeeded.
-pub struct Sealed(SealedTask);
+/// Rows and notes of a task that wait for the verdict on a commit, to be applied when it has succeeded.
+pub struct PendingApply(SealedTask);
 
 impl TaskRunner {
     /// A restored task.
@@ -92,7 +92,7 @@ impl TaskRunner {
         &mut self.inputs
     }
 
-    /// Processes up to one round of records no later than `limit`, and appends what they give to the sink.
+    /// Processes up to one round of records within `cut`, and appends what they give to the sink.
     pub fn round(&mut self, cut: Cut, control: &Control, config: &Config) -> Result<Round> {
         self.note_stalls(control);
         if self.inputs.is_empty() {
@@ -109,7 +109,8 @@ impl TaskRunner {
         if fed == 0 {
             return Ok(Round::Gated);
         }
-        self.task.run(control.clock.now())?;
+        let ran = self.task.run(control.clock.now());
+        self.noting_damage(control, ran)?;
         self.drain(control)?;
         control.totals.records_in.fetch_add(fed as u64, Relaxed);
         control.totals.event_time.fetch_max(self.task.stream_time(), Relaxed);
@@ -152,7 +153,8 @@ impl TaskRunner {
         if self.task.next_wall_timer().is_none_or(|due| due > now) {
             return Ok(());
         }
-        self.task.punctuate(now)?;
+        let fired = self.task.punctuate(now);
+        self.noting_damage(control, fired)?;
         self.dirty = true;
         control.mark_dirty();
         self.drain(control)
@@ -160,7 +162,8 @@ impl TaskRunner {
 
     /// End of input: all windows close.
     pub fn finish(&mut self, control: &Control) -> Result<()> {
-        self.task.finish(control.clock.now())?;
+        let finished = self.task.finish(control.clock.now());
+        self.noting_damage(control, finished)?;
         self.dirty = true;
         control.mark_dirty();
         self.drain(control)
@@ -173,9 +176,15 @@ impl TaskRunner {
             return Ok(());
         }
         control.totals.records_out.fetch_add(outbox.len() as u64, Relaxed);
-        control.outputs().append_all(outbox, &mut self.routes, partition)?;
+        let mut refused = Vec::new();
+        let appended = control
+            .outputs()
+            .append_all(outbox, &mut self.routes, partition, &mut refused);
         outbox.clear();
-        Ok(())
+        for (node, reason) in refused {
+            self.task.count_refused(node, reason);
+        }
+        appended
     }
 
     /// Whether a node asked for a commit.
@@ -184,11 +193,12 @@ impl TaskRunner {
     }
 
     /// Steps 1 and 2 of a commit: flush, seal, append. `None` when nothing has happened since the last one.
-    pub fn seal(&mut self, control: &Control) -> Result<Option<(Sealed, TaskShare)>> {
+    pub fn seal(&mut self, control: &Control) -> Result<Option<(PendingApply, TaskShare)>> {
         if !std::mem::take(&mut self.dirty) {
             return Ok(None);
         }
-        self.task.flush(control.clock.now())?;
+        let flushed = self.task.flush(control.clock.now());
+        self.noting_damage(control, flushed)?;
         self.drain(control)?;
         let sealed = self.task.seal();
         self.append_changelogs(&sealed.stores, control)?;
@@ -206,7 +216,7 @@ impl TaskRunner {
                 .collect(),
             notes: sealed.notes.iter().cloned().collect(),
         };
-        Ok(Some((Sealed(sealed), share)))
+        Ok(Some((PendingApply(sealed), share)))
     }
 
     fn append_changelogs(&self, sealed: &SealedSet, control: &Control) -> Result<()> {
@@ -229,7 +239,7 @@ impl TaskRunner {
     }
 
     /// Step 4 of a commit: the sealed rows go to the engine.
-    pub fn apply(&mut self, sealed: Sealed, acked: &Acked) -> Result<()> {
+    pub fn apply(&mut self, pending: PendingApply, acked: &Acked, control: &Control) -> Result<()> {
         for log in &mut self.changelogs {
             log.position = position_after(&log.partition, log.position, acked);
         }
@@ -238,17 +248,29 @@ impl TaskRunner {
             .iter()
             .map(|log| (log.store.clone(), log.position))
             .collect();
-        self.task.apply(sealed.0, &positions)?;
-        Ok(())
+        let applied = self.task.apply(pending.0, &positions);
+        self.noting_damage(control, applied)
+    }
+
+    /// An error that says that the stores cannot be trusted: they are rebuilt before the next start ([`crate::app`]).
+    fn noting_damage<E: Into<Error>>(&self, control: &Control, result: std::result::Result<(), E>) -> Result<()> {
+        result.map_err(|error| {
+            let error = error.into();
+            if error.kind == ErrorKind::Corrupt {
+                control.note_damage(self.task.id());
+            }
+            error
+        })
     }
 
     /// After a commit: keeps what a crash would have to replay within its bounds.
-    pub fn keep_replay_short(&mut self, now: Duration, config: &Config) -> Result<()> {
+    pub fn keep_replay_short(&mut self, now: Duration, config: &Config, control: &Control) -> Result<()> {
         let engine = self.task.stores().engine_mut();
         let unflushed = engine.unflushed_bytes();
         let old = now.saturating_sub(self.flushed_at) >= config.state_flush_max;
         if unflushed > config.state_flush_max_bytes || (old && unflushed > 0) {
-            engine.flush()?;
+            let flushed = engine.flush();
+            self.noting_damage(control, flushed)?;
             self.flushed_at = now;
         }
         Ok(())
@@ -260,6 +282,11 @@ impl TaskRunner {
         if held > bytes {
             self.task.evict(held - bytes);
         }
+    }
+
+    /// Bytes of rows that wait for a commit.
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.task.dirty_bytes()
     }
 
     /// Bytes held by stores and queues.

@@ -43,7 +43,7 @@ fn run_totals(
     engines: Arc<dyn Engines>,
 ) -> Result<millstream_processor::Summary, millstream_processor::Error> {
     let settings = config()
-        .set("statestore.uncommitted.max.bytes", "4KiB")
+        .set("statestore.uncommitted.max.bytes", "1KiB")
         .set("num.stream.threads", 2);
     let components = Components {
         clock: Arc::new(VirtualClock::at(NOW)),

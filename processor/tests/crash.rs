@@ -15,12 +15,13 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use common::faults::{Death, MortalEngines, MortalLog};
 use common::*;
+use millstream_state::StateError;
 use millstream_state::engine::faulty::Fault;
 
 /// Small commits, so that there are many.
 fn small_commits() -> millstream_processor::config::ConfigBuilder {
     config()
-        .set("statestore.uncommitted.max.bytes", "16KiB")
+        .set("statestore.uncommitted.max.bytes", "1KiB")
         .set("state.flush.max.bytes", "4KiB")
 }
 
@@ -115,4 +116,35 @@ fn a_full_disk_stops_the_run_and_a_cleared_one_goes_on() {
     engines.faults.set_full(false);
     run_with(Arc::new(log.clone()), small_commits(), engines).unwrap();
     check(&log, &messages);
+}
+
+/// What a damaged file is to those who meet it: a write that says so.
+#[test]
+fn a_store_found_damaged_while_it_runs_is_rebuilt_and_the_run_goes_on() {
+    let messages = fleet(30, 200);
+    let (_, _, writes) = undisturbed(&messages);
+    for write in (0..writes).step_by(7) {
+        let log = new_log();
+        produce(&log, &messages);
+        let engines = MortalEngines::default();
+        let damage = StateError::Corrupt("the file under test is damaged".into());
+        engines.faults.plan(write, Fault::Refuse(damage));
+        let summary = run_with(Arc::new(log.clone()), small_commits(), Arc::new(engines)).unwrap();
+        assert_eq!(summary.events["stores_wiped"], 1, "damage met by write {write}");
+        check(&log, &messages);
+    }
+}
+
+/// Tasks whose rebuilt stores are damaged again would go round for ever.
+#[test]
+fn a_store_that_stays_damaged_ends_the_run() {
+    let log = new_log();
+    produce(&log, &fleet(30, 200));
+    let engines = MortalEngines::default();
+    for write in 0..1000 {
+        let damage = StateError::Corrupt("the disk under test is worn out".into());
+        engines.faults.plan(write, Fault::Refuse(damage));
+    }
+    let error = run_with(Arc::new(log), small_commits(), Arc::new(engines)).unwrap_err();
+    assert!(error.to_string().contains("worn out"), "{error}");
 }

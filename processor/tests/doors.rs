@@ -17,7 +17,7 @@ use common::*;
 use millstream_processor::app::RunUntil;
 use millstream_processor::broker::local::LocalLog;
 use millstream_processor::broker::{Broker, Cleanup, GroupToken, SinkConfig, TopicPartition, TopicSpec};
-use millstream_processor::clock::VirtualClock;
+use millstream_processor::clock::{Clock, VirtualClock};
 use millstream_processor::config::ConfigBuilder;
 use millstream_processor::engines::{Engines, MemoryEngines};
 use millstream_processor::{App, Components, ErrorKind};
@@ -41,8 +41,18 @@ fn run_plan(
     config: ConfigBuilder,
     engines: Arc<dyn Engines>,
 ) -> Result<millstream_processor::Summary, millstream_processor::Error> {
+    run_plan_at(log, plan, config, engines, Arc::new(VirtualClock::at(NOW)))
+}
+
+fn run_plan_at(
+    log: &LocalLog,
+    plan: Plan,
+    config: ConfigBuilder,
+    engines: Arc<dyn Engines>,
+    clock: Arc<dyn Clock>,
+) -> Result<millstream_processor::Summary, millstream_processor::Error> {
     let components = Components {
-        clock: Arc::new(VirtualClock::at(NOW)),
+        clock,
         engines,
         progress: None,
         events: None,
@@ -152,7 +162,12 @@ fn an_output_that_the_log_refuses_stops_the_run_is_let_go_or_goes_to_the_dead_le
     let log = copy_log();
     let error = run_plan(&log, copy(), config(), memory()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Misuse);
-    assert!(error.to_string().starts_with("output to out refused"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("output of KSTREAM-SINK-0000000001 to out refused"),
+        "{error}"
+    );
 
     let summary = run_plan(
         &log,
@@ -162,6 +177,9 @@ fn an_output_that_the_log_refuses_stops_the_run_is_let_go_or_goes_to_the_dead_le
     )
     .unwrap();
     assert_eq!(summary.events["outputs_refused"], 2);
+    let sink = "KSTREAM-SINK-0000000001";
+    assert_eq!(summary.counter(sink, "dropped.refused_by_log"), 1);
+    assert_eq!(summary.counter(sink, "dropped.no_topic"), 1);
     let copied = [
         (b"a".to_vec(), Some(b"1".to_vec()), NOW),
         (b"b".to_vec(), Some(b"3".to_vec()), NOW),
@@ -238,16 +256,15 @@ fn a_panic_stops_the_run_with_its_text_and_nothing_of_it_counts() {
         checked.to("totals", Produced::with(I64, I64));
         builder.build("fleet").unwrap()
     };
-    let small = || {
-        config()
-            .set("num.stream.threads", 3)
-            .set("statestore.uncommitted.max.bytes", "4KiB")
+    let run = || {
+        let small = config().set("num.stream.threads", 3).set("commit.interval.ms", 20);
+        run_plan_at(&log, plan(), small, memory(), Arc::new(TickingClock::default()))
     };
-    let error = run_plan(&log, plan(), small(), memory()).unwrap_err();
+    let error = run().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
     assert!(error.to_string().contains("panicked: vehicle 13 is unlucky"), "{error}");
     armed.store(false, Ordering::SeqCst);
-    run_plan(&log, plan(), small(), memory()).unwrap();
+    run().unwrap();
     assert_eq!(
         sorted(&log, "totals").len(),
         messages.len(),

@@ -54,7 +54,7 @@ fn late(partitions: &[Vec<Message>], skew_ms: i64, threads: usize) -> usize {
         .set("max.event.time.skew.ms", skew_ms)
         .set("num.stream.threads", threads)
         .set("buffered.records.per.partition", 50)
-        .set("statestore.uncommitted.max.bytes", "4KiB");
+        .set("statestore.uncommitted.max.bytes", "1KiB");
     run(&log, settings).unwrap();
     let all: Vec<Message> = partitions.concat();
     assert_eq!(latest(&log, "totals"), expected_totals(&all));

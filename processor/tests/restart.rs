@@ -9,15 +9,17 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::faults::{MortalEngines, ShortenedLog};
+use common::faults::{MortalEngines, TamperedLog};
 use common::*;
 use millstream_processor::App;
 use millstream_processor::app::{Components, RunUntil};
 use millstream_processor::broker::local::LocalLog;
-use millstream_processor::broker::{Broker, TopicPartition};
-use millstream_processor::engines::{Engines, MemoryEngines};
+use millstream_processor::broker::{Broker, FetchEvent, TopicPartition};
+use millstream_processor::config::ConfigBuilder;
+use millstream_processor::engines::{DiskEngines, Engines, MemoryEngines};
 use millstream_state::codec::I64;
 use millstream_topology::StreamBuilder;
 use millstream_topology::graph::OffsetReset;
@@ -25,11 +27,15 @@ use millstream_topology::options::{Consumed, Produced};
 
 /// Runs until everything in the log has been read, then stops as a signal would stop it.
 fn run_and_stop(log: &LocalLog, engines: Arc<dyn Engines>, threads: usize) -> millstream_processor::Summary {
-    let settings = config()
-        .set("num.stream.threads", threads)
-        .set("commit.interval.ms", 50)
-        .build()
-        .unwrap();
+    run_and_stop_with(log, engines, config().set("num.stream.threads", threads))
+}
+
+fn run_and_stop_with(
+    log: &LocalLog,
+    engines: Arc<dyn Engines>,
+    settings: ConfigBuilder,
+) -> millstream_processor::Summary {
+    let settings = settings.set("commit.interval.ms", 50).build().unwrap();
     let (stop, hook) = stop_when_all_is_read();
     let told = Arc::new(Mutex::new(Vec::new()));
     let told_too = told.clone();
@@ -154,9 +160,57 @@ fn a_source_that_says_where_it_starts_does_so_also_when_its_position_is_lost() {
         produce(&log, &of_one_vehicle[3..]);
         // Position 3 is committed, and the log says that it holds 0..1: from 0 it reads four records, from 1 three.
         let partition = millstream_processor::partitioner::partition_for(&0i64.to_be_bytes(), PARTITIONS);
-        let shortened = ShortenedLog::new(&log, TopicPartition::new("messages", partition), 0, 1);
+        let partition = TopicPartition::new("messages", partition);
+        let said = AtomicBool::new(false);
+        let shortened = TamperedLog::new(&log, move |events| {
+            if !said.swap(true, Ordering::SeqCst) {
+                let (partition, start, end) = (partition.clone(), 0, 1);
+                *events = vec![FetchEvent::OutOfRange { partition, start, end }];
+            }
+        });
         let summary = copy_from(reset, Arc::new(shortened), default);
         assert_eq!(summary.events["positions_lost"], 1);
         assert_eq!(summary.progress.records_in, read_again, "{reset:?}, else {default}");
     }
+}
+
+/// Flips a bit in the middle of every table file of every task.
+fn damage(state_dir: &std::path::Path) -> usize {
+    let mut damaged = 0;
+    for task in std::fs::read_dir(state_dir.join("fleet")).unwrap() {
+        let Ok(files) = std::fs::read_dir(task.unwrap().path().join("db")) else {
+            continue;
+        };
+        for file in files.map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|ending| ending == "sst") {
+                let mut bytes = std::fs::read(&file).unwrap();
+                let middle = bytes.len() / 3;
+                bytes[middle] ^= 0x10;
+                std::fs::write(&file, bytes).unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    damaged
+}
+
+#[test]
+fn damaged_database_files_are_deleted_and_rebuilt_from_the_changelogs() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || {
+        config()
+            .set("state.dir", dir.path().display())
+            .set("state.flush.max.bytes", 0)
+            .set("statestore.cache.max.bytes", 0)
+    };
+    let disk = || Arc::new(DiskEngines::new(&settings().build().unwrap()));
+    let (log, messages) = (new_log(), fleet(30, 600));
+    let (first, second) = messages.split_at(messages.len() / 2 + 7);
+    produce(&log, first);
+    run_and_stop_with(&log, disk(), settings());
+    assert!(damage(dir.path()) >= 4, "every task that counts has files");
+    produce(&log, second);
+    let summary = run_with(Arc::new(log.clone()), settings(), disk()).unwrap();
+    assert!(summary.events["stores_wiped"] >= 4, "{:?}", summary.events);
+    check(&log, &messages);
 }

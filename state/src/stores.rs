@@ -82,6 +82,8 @@ pub trait StoreHandle {
     fn rewrite(&self, engine: &dyn Engine, row_keys: &[Vec<u8>]) -> Result<()>;
     /// [`Overlay::mem`].
     fn mem(&self) -> usize;
+    /// [`Overlay::dirty_bytes`].
+    fn dirty_bytes(&self) -> usize;
     /// [`Overlay::evict`].
     fn evict(&self, bytes: usize) -> usize;
     /// [`Overlay::stats`].
@@ -115,6 +117,10 @@ impl<S: Schema> StoreHandle for Shared<S> {
 
     fn mem(&self) -> usize {
         self.borrow().mem()
+    }
+
+    fn dirty_bytes(&self) -> usize {
+        self.borrow().dirty_bytes()
     }
 
     fn evict(&self, bytes: usize) -> usize {
@@ -347,6 +353,11 @@ impl StoreSet {
     /// Bytes of memory the overlays use.
     pub fn mem(&self) -> usize {
         self.stores.iter().map(|entry| entry.handle.mem()).sum()
+    }
+
+    /// Bytes of rows that wait for a commit.
+    pub fn dirty_bytes(&self) -> usize {
+        self.stores.iter().map(|entry| entry.handle.dirty_bytes()).sum()
     }
 
     /// Gives back about `bytes`, from each store in proportion to its size. Returns what it found.

@@ -19,11 +19,16 @@ impl TopicRef {
     }
 }
 
+/// The node that made a record. Numbers are the task's own: see [`Outbox::node_name`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeRef(pub(crate) u32);
+
 /// Key, value and headers lie one after the other in the arena, from `start`.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     start: usize,
     topic: TopicRef,
+    node: NodeRef,
     timestamp: Timestamp,
     key: Len,
     /// How much of the key says where it belongs.
@@ -51,11 +56,21 @@ impl Len {
 }
 
 /// Encoded records on their way out. Drained by whoever drives the task after every run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     topics: Vec<Arc<str>>,
+    nodes: Vec<Arc<str>>,
+    /// Who writes now.
+    node: NodeRef,
     arena: Vec<u8>,
     entries: Vec<Entry>,
+}
+
+impl Default for Outbox {
+    /// The outbox of nobody in particular: records have a node's number, but no name behind it.
+    fn default() -> Self {
+        Outbox::new(Vec::new())
+    }
 }
 
 /// A record to send.
@@ -65,6 +80,8 @@ pub struct OutRecord<'a> {
     pub topic: &'a Arc<str>,
     /// The topic's number in this task.
     pub topic_ref: TopicRef,
+    /// The node that made it.
+    pub node: NodeRef,
     /// Key bytes or null.
     pub key: Option<&'a [u8]>,
     /// The part of the key the partitioner hashes: all of it, save for windowed keys, whose window does not count.
@@ -78,6 +95,27 @@ pub struct OutRecord<'a> {
 }
 
 impl Outbox {
+    /// The empty outbox of a task whose nodes have these names.
+    pub fn new(nodes: Vec<Arc<str>>) -> Self {
+        Outbox {
+            topics: Vec::new(),
+            nodes,
+            node: NodeRef(0),
+            arena: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// What comes from now on is of this node.
+    pub(crate) fn of_node(&mut self, node: u32) {
+        self.node = NodeRef(node);
+    }
+
+    /// The name of the node behind a number.
+    pub fn node_name(&self, node: NodeRef) -> &str {
+        self.nodes.get(node.0 as usize).map_or("", |name| name)
+    }
+
     /// The number of `topic` in this task; the same name always gives the same number.
     pub fn topic(&mut self, topic: &str) -> TopicRef {
         // A task writes to a handful of topics and nodes keep the number, so a scan will do.
@@ -139,6 +177,7 @@ impl Outbox {
         self.entries.push(Entry {
             start,
             topic,
+            node: self.node,
             timestamp,
             key,
             partition_part,
@@ -166,6 +205,7 @@ impl Outbox {
             OutRecord {
                 topic: &self.topics[e.topic.index()],
                 topic_ref: e.topic,
+                node: e.node,
                 key: e.key.part(key),
                 partition_key: e.key.part(&key[..e.partition_part as usize]),
                 value: e.value.part(value),

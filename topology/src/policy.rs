@@ -1,7 +1,7 @@
 //! The doors for bad data: why a record may be refused, and what happens to it then.
 //!
 //! Door 1 is reading (null where the type has none, bytes a codec or parser refuses, impossible timestamps), door 2 is
-//! processing (a step that says no). Door 3, sending, belongs to the processor. Whatever the policy, every refused record
+//! processing (a step that says no), door 3 is sending, which belongs to the processor. Whatever the policy, every refused record
 //! is counted by node and reason (BA-1).
 
 use std::{fmt, sync::Arc};
@@ -34,11 +34,17 @@ pub enum Reason {
     UnusableKey,
     /// A value that an operator cannot use (null in an aggregation).
     UnusableValue,
+    /// An output's topic does not exist.
+    NoTopic,
+    /// An output's topic has no partition of the number that was chosen.
+    NoPartition,
+    /// The log did not take an output (it is too large, ...).
+    RefusedByLog,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 14] = [
         Reason::NullKey,
         Reason::NullValue,
         Reason::BadKey,
@@ -50,6 +56,9 @@ impl Reason {
         Reason::Late,
         Reason::UnusableKey,
         Reason::UnusableValue,
+        Reason::NoTopic,
+        Reason::NoPartition,
+        Reason::RefusedByLog,
     ];
 
     /// The reason as it appears in counters and dead letters.
@@ -66,6 +75,9 @@ impl Reason {
             Reason::Late => "late",
             Reason::UnusableKey => "unusable_key",
             Reason::UnusableValue => "unusable_value",
+            Reason::NoTopic => "no_topic",
+            Reason::NoPartition => "no_partition",
+            Reason::RefusedByLog => "refused_by_log",
         }
     }
 
@@ -83,6 +95,9 @@ impl Reason {
             Reason::Late => "dropped.late",
             Reason::UnusableKey => "dropped.unusable_key",
             Reason::UnusableValue => "dropped.unusable_value",
+            Reason::NoTopic => "dropped.no_topic",
+            Reason::NoPartition => "dropped.no_partition",
+            Reason::RefusedByLog => "dropped.refused_by_log",
         }
     }
 }

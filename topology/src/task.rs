@@ -18,7 +18,7 @@ use millstream_state::{
 use crate::{
     error::{Result, TaskError},
     node::{Clock, Ctx, Env, Node, Timer},
-    outbox::Outbox,
+    outbox::{NodeRef, Outbox},
     policy::{Doors, FutureGuard, Reason},
     record::{Chunk, Pick, RawBatch, RawRecord},
     wiring::{Inbox, Ready},
@@ -191,6 +191,7 @@ impl Task {
         let Some(node) = self.nodes.get_mut(at as usize) else {
             return Err(TaskError::Misuse(format!("task {}: there is no node {at}", self.id)));
         };
+        self.env.outbox.of_node(at);
         call(
             &mut **node,
             &mut Ctx {
@@ -272,6 +273,11 @@ impl Task {
         self.stores.mem()
     }
 
+    /// Bytes of rows in the stores that wait for a commit.
+    pub fn dirty_bytes(&self) -> usize {
+        self.stores.dirty_bytes()
+    }
+
     /// Gives back about this many bytes of clean rows; returns how many it found.
     pub fn evict(&mut self, bytes: usize) -> usize {
         self.stores.evict(bytes)
@@ -294,6 +300,13 @@ impl Task {
     /// What is to be sent. The caller takes the records and clears it.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.env.outbox
+    }
+
+    /// Counts an output that the log refused (door 3), by the node that made it.
+    pub fn count_refused(&mut self, node: NodeRef, reason: Reason) {
+        if let Some(refused) = self.env.refused.get_mut(node.0 as usize) {
+            refused[reason as usize] += 1;
+        }
     }
 
     /// The greatest timestamp of accepted records; [`Timestamp::MIN`] before the first.

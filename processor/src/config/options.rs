@@ -192,7 +192,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Size { min: 1024 },
         Some("67108864"),
         "bytes",
-        "Outputs and changelog records that wait for the commit; reaching it commits early.",
+        "Rows in the stores of the process that changed since the last commit, in memory; more than this commits early (KIP-892). Outputs on their way count under `memory.max.bytes`.",
     ),
     option(
         "memory.max.bytes",

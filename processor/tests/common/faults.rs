@@ -171,25 +171,25 @@ impl Engines for MortalEngines {
     }
 }
 
-/// A log that says once, at the first poll, that it holds less of a partition than it did: what is left after its leader was
-/// lost with records that nobody else had.
-pub struct ShortenedLog {
+/// A log whose readers do not see what it delivers, but what the test makes of it.
+pub struct TamperedLog {
     log: LocalLog,
-    /// What it says.
-    report: (TopicPartition, i64, i64),
+    tamper: Tamper,
 }
 
-impl ShortenedLog {
-    /// `log`, said to hold `start..end` of `partition`.
-    pub fn new(log: &LocalLog, partition: TopicPartition, start: i64, end: i64) -> ShortenedLog {
-        ShortenedLog {
+type Tamper = Arc<dyn Fn(&mut Vec<FetchEvent>) + Send + Sync>;
+
+impl TamperedLog {
+    /// `log`, with everything that a poll brings handed to `tamper` first.
+    pub fn new(log: &LocalLog, tamper: impl Fn(&mut Vec<FetchEvent>) + Send + Sync + 'static) -> TamperedLog {
+        TamperedLog {
             log: log.clone(),
-            report: (partition, start, end),
+            tamper: Arc::new(tamper),
         }
     }
 }
 
-impl Broker for ShortenedLog {
+impl Broker for TamperedLog {
     fn describe(&self) -> String {
         Broker::describe(&self.log)
     }
@@ -199,9 +199,9 @@ impl Broker for ShortenedLog {
     }
 
     fn fetch(&self, config: &FetchConfig) -> Result<Box<dyn Fetch>> {
-        Ok(Box::new(ShortenedFetch {
+        Ok(Box::new(TamperedFetch {
             fetch: self.log.fetch(config)?,
-            report: Some(self.report.clone()),
+            tamper: self.tamper.clone(),
         }))
     }
 
@@ -214,12 +214,12 @@ impl Broker for ShortenedLog {
     }
 }
 
-struct ShortenedFetch {
+struct TamperedFetch {
     fetch: Box<dyn Fetch>,
-    report: Option<(TopicPartition, i64, i64)>,
+    tamper: Tamper,
 }
 
-impl Fetch for ShortenedFetch {
+impl Fetch for TamperedFetch {
     fn assign(&mut self, diff: &[(TopicPartition, Option<i64>)]) -> Result<()> {
         self.fetch.assign(diff)
     }
@@ -232,12 +232,12 @@ impl Fetch for ShortenedFetch {
         self.fetch.resume(partitions)
     }
 
-    fn poll(&mut self, patience: Duration, events: &mut Vec<FetchEvent>) -> Result<()> {
-        if let Some((partition, start, end)) = self.report.take() {
-            events.push(FetchEvent::OutOfRange { partition, start, end });
-            return Ok(());
-        }
-        self.fetch.poll(patience, events)
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<FetchEvent>) -> Result<()> {
+        let mut events = Vec::new();
+        self.fetch.poll(timeout, &mut events)?;
+        (self.tamper)(&mut events);
+        out.append(&mut events);
+        Ok(())
     }
 
     fn waker(&self) -> Waker {

@@ -1,6 +1,6 @@
 //! Memory given back: expired rows, evicted keys, and the count of bytes.
 
-use super::group::{CellState, Group, Held};
+use super::group::{Cell, CellState, Group, Held};
 use super::{Overlay, Slot};
 use crate::schema::{Schema, Sub};
 use smallvec::SmallVec;
@@ -58,6 +58,11 @@ impl<S: Schema> Overlay<S> {
     /// left behind do not count: the next keys take them.
     pub fn mem(&self) -> usize {
         self.held.heap + self.index.len() * place_bytes::<S>()
+    }
+
+    /// Bytes of rows that changed since the last seal: what only a commit can make clean. An estimate, as [`Overlay::mem`].
+    pub fn dirty_bytes(&self) -> usize {
+        self.held.dirty
     }
 
     /// Gives back about `target` bytes: clean keys that were not touched lately leave memory, oldest first as far as a
@@ -127,6 +132,7 @@ impl<S: Schema> Overlay<S> {
         (self.floor, self.floor_acked) = (None, None);
         self.held = Held {
             heap: 0,
+            dirty: 0,
             oldest: S::Sub::LOWEST,
         };
         self.hand = 0;
@@ -157,6 +163,13 @@ impl<S: Schema> Overlay<S> {
         let live = self.groups.iter().filter(|group| group.live);
         assert_eq!(self.held.heap, live.clone().map(Group::heap_bytes).sum::<usize>());
         assert_eq!(self.index.len(), live.clone().count());
+        let dirty = |group: &Group<S>| group.cells.iter().filter(|cell| cell.is_dirty()).count();
+        let least = live.clone().map(dirty).sum::<usize>() * (size_of::<S::Key>() + size_of::<Cell<S>>());
+        assert!(self.held.dirty >= least, "every dirty row counts");
+        assert!(
+            self.held.dirty == 0 || !self.dirty.is_empty(),
+            "nothing counts when nothing has changed since the seal"
+        );
         for group in live {
             let busy = group.cells.iter().filter(|cell| cell.state != CellState::CLEAN).count();
             assert_eq!(group.busy as usize, busy);

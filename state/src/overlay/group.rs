@@ -92,6 +92,8 @@ pub(super) struct Group<S: Schema> {
 pub(super) struct Held<U> {
     /// Bytes on the heap: of keys, of runs, and the estimate for values.
     pub(super) heap: usize,
+    /// Bytes of rows that changed since the last seal, by the same estimate; rows that expired meanwhile still count.
+    pub(super) dirty: usize,
     /// No row has a lower sub: so that expiry looks at rows only when there are some to expire.
     pub(super) oldest: U,
 }
@@ -136,6 +138,11 @@ impl<S: Schema> Group<S> {
 }
 
 impl<S: Schema> Cell<S> {
+    /// What the row keeps in memory until a commit, with its key.
+    pub(super) fn dirty_bytes(&self, key: &S::Key) -> usize {
+        size_of::<S::Key>() + key.heap_bytes() + size_of::<Self>() + self.heap as usize
+    }
+
     /// Remembers the encoded length as the estimate of what the value keeps on the heap.
     pub(super) fn measure(&mut self, encoded: usize, heap: &mut usize) {
         let owns_heap = std::mem::needs_drop::<S::Value>() && self.value.is_some();

@@ -116,6 +116,7 @@ impl<S: Schema> Overlay<S> {
             epoch: 0,
             held: Held {
                 heap: 0,
+                dirty: 0,
                 oldest: S::Sub::LOWEST,
             },
             hand: 0,
@@ -244,6 +245,7 @@ impl<S: Schema> Overlay<S> {
             }
             group.busy += u32::from(cell.state.is_clean());
             cell.state = cell.state.dirtied();
+            self.held.dirty += cell.dirty_bytes(&group.key);
             if !group.listed {
                 group.listed = true;
                 self.dirty.push(slot);
@@ -263,7 +265,10 @@ impl<S: Schema> Overlay<S> {
         let at = group.place(sub, &mut self.held);
         let cell = &mut group.cells[at];
         group.busy += u32::from(cell.state.is_clean());
-        cell.state = cell.state.dirtied();
+        if !cell.state.is_dirty() {
+            cell.state = cell.state.dirtied();
+            self.held.dirty += cell.dirty_bytes(&group.key);
+        }
         if !group.listed {
             group.listed = true;
             self.dirty.push(slot);

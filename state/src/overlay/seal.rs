@@ -125,6 +125,7 @@ impl<S: Schema> Overlay<S> {
     pub fn seal(&mut self) -> Sealed {
         self.epoch = self.epoch % (CellState::DIRTY - 1) + 1;
         let slots = std::mem::take(&mut self.dirty);
+        self.held.dirty = 0;
         let mut sealed = Sealed {
             epoch: self.epoch,
             family: self.family,
@@ -231,6 +232,7 @@ impl<S: Schema> Overlay<S> {
     /// The commit failed: forgets every row of the open epoch and of all sealed ones. The engine holds the committed truth.
     pub fn rollback(&mut self) {
         self.dirty.clear();
+        self.held.dirty = 0;
         self.missing.clear();
         let expired = self.floor != self.floor_acked;
         if expired {

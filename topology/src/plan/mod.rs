@@ -25,6 +25,7 @@ use crate::{
     error::{Result, TaskError},
     graph::{Graph, LogicalNode, NodeKind, OffsetReset, Problem, SourceKind, TopicName},
     node::Env,
+    outbox::Outbox,
     record::RawBatch,
     task::{SourceRef, Task, TaskConfig, TaskId},
     wiring::{Inbox, Maker, Reader, Ready, Wiring},
@@ -170,6 +171,7 @@ impl Plan {
         let node = |at: &u32| &self.0.nodes[*at as usize];
         let mut env = Env::new(Arc::new(config.clone()));
         env.names = sub.nodes.iter().map(|at| node(at).name.as_str().into()).collect();
+        env.outbox = Outbox::new(env.names.clone());
         env.refused = vec![Default::default(); sub.nodes.len()];
         let readers = self.readers(sub);
         let ready = Rc::new(Ready::new(sub.nodes.len()));
