@@ -1,6 +1,6 @@
 //! Memory given back: expired rows, evicted keys, and the count of bytes.
 
-use super::group::{Cell, CellState, Group, Held};
+use super::group::{CellState, Group, Held};
 use super::{Overlay, Slot};
 use crate::schema::{Schema, Sub};
 use smallvec::SmallVec;
@@ -164,7 +164,7 @@ impl<S: Schema> Overlay<S> {
         assert_eq!(self.held.heap, live.clone().map(Group::heap_bytes).sum::<usize>());
         assert_eq!(self.index.len(), live.clone().count());
         let dirty = |group: &Group<S>| group.cells.iter().filter(|cell| cell.is_dirty()).count();
-        let least = live.clone().map(dirty).sum::<usize>() * (size_of::<S::Key>() + size_of::<Cell<S>>());
+        let least = live.clone().map(dirty).sum::<usize>() * (size_of::<S::Key>() + size_of::<super::Cell<S>>());
         assert!(self.held.dirty >= least, "every dirty row counts");
         assert!(
             self.held.dirty == 0 || !self.dirty.is_empty(),
