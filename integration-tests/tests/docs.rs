@@ -118,8 +118,19 @@ fn every_guarantee_links_to_its_test() {
         .split_once("\n## Guarantees")
         .expect("the README has a section Guarantees");
     let section = section.split("\n## ").next().unwrap_or_default();
-    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with('|')).skip(2).collect();
-    assert!(rows.len() >= 8, "the table of guarantees has only {} rows", rows.len());
+    rows_link_to_tests(section, Path::new(""), 8);
+}
+
+/// So does each kind of bad input.
+#[test]
+fn every_kind_of_bad_input_links_to_its_test() {
+    rows_link_to_tests(&sources::read("docs/bad-input.md"), Path::new("docs"), 15);
+}
+
+/// Each row of the table in `text`, whose links begin at `folder`, links to a test function by its name.
+fn rows_link_to_tests(text: &str, folder: &Path, at_least: usize) {
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+    assert!(rows.len() >= at_least, "the table has only {} rows", rows.len());
     for row in rows {
         let tests: Vec<_> = row
             .match_indices("[`")
@@ -128,7 +139,7 @@ fn every_guarantee_links_to_its_test() {
         assert!(!tests.is_empty(), "no test in: {row}");
         for (name, path) in tests {
             let function = name.rsplit("::").next().unwrap_or(name);
-            let code = sources::code(Path::new(path));
+            let code = sources::code(&folder.join(path));
             assert!(
                 code.contains(&format!("fn {function}(")),
                 "{path} has no function {function}"
