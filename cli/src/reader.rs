@@ -76,6 +76,10 @@ impl Reader {
                     tracing::warn!(%partition, start, "records were deleted while we read; going on with the first there is");
                     self.fetch.assign(&[(partition, Some(start))])?;
                 }
+                FetchEvent::Truncated { partition, end } => {
+                    tracing::warn!(%partition, end, "the log was cut back while we read; going on with what is written there now");
+                    self.fetch.assign(&[(partition, Some(end))])?;
+                }
                 FetchEvent::Lost { partition, reason } => {
                     return Err(Failure::failed(format!("cannot read {partition} any more: {reason}")));
                 }

@@ -18,9 +18,11 @@
 //! failure, never a skip. Under `make test` one broker serves all test binaries (`src/bin/kafka.rs`, `run`), so
 //! tests name their topics and groups uniquely: [`unique`].
 
+pub mod cluster;
 mod container;
 pub mod jars;
 mod metadata;
+pub mod proxy;
 mod reaper;
 
 use std::env;
@@ -160,6 +162,27 @@ pub fn shared() -> Option<&'static Broker> {
             None
         }
         Err(NoBroker::Broken(why)) => panic!("the Kafka broker for tests does not work: {why}"),
+    }
+}
+
+/// A cluster of this test's own; `None`: none can be had, and the calling test was counted as skipped. See
+/// [`cluster::Cluster::start`].
+///
+/// # Panics
+/// If there should be one, but it does not work.
+pub fn cluster(brokers: u32, advertised: impl Fn(u16) -> u16) -> Option<cluster::Cluster> {
+    let none = env::var(BOOTSTRAP_ENV).is_ok_and(|value| value == "none");
+    let started = match none {
+        true => Err(NoBroker::Unavailable(format!("{BOOTSTRAP_ENV} is none"))),
+        false => cluster::Cluster::start(brokers, advertised),
+    };
+    match started {
+        Ok(cluster) => Some(cluster),
+        Err(NoBroker::Unavailable(why)) => {
+            skip(&why);
+            None
+        }
+        Err(NoBroker::Broken(why)) => panic!("the Kafka cluster for a test does not work: {why}"),
     }
 }
 

@@ -1,13 +1,15 @@
-//! The contract of the seam to the log, on a real Apache Kafka. The embedded log passes it beside its own code.
+//! The contract of the seam to the log, on a real Apache Kafka and with both clients that can read it. The embedded log
+//! passes it beside its own code.
 
 use millstream_integration_tests::kafka;
 use millstream_processor::broker::contract::{self, Subject};
 use millstream_processor::broker::kafka::{KafkaBroker, KafkaSettings};
+use millstream_processor::config::KafkaFetch;
 
-#[test]
-fn the_contract_on_kafka() {
+fn hold(fetch: KafkaFetch) {
     let Some(server) = kafka::shared() else { return };
-    let broker = KafkaBroker::new(KafkaSettings::new(server.bootstrap())).expect("clients");
+    let settings = KafkaSettings::new(server.bootstrap()).reading_with(fetch);
+    let broker = KafkaBroker::new(settings).expect("clients");
     let prefix = kafka::unique("contract");
     contract::run(&Subject {
         broker: &broker,
@@ -15,4 +17,14 @@ fn the_contract_on_kafka() {
         atomic: false,
         epoch: false,
     });
+}
+
+#[test]
+fn the_contract_on_kafka_read_by_ourselves() {
+    hold(KafkaFetch::Native);
+}
+
+#[test]
+fn the_contract_on_kafka_read_by_its_c_client() {
+    hold(KafkaFetch::Librdkafka);
 }

@@ -235,6 +235,12 @@ impl TaskMaker {
                         position = position.max(start);
                         fetch.assign(&[(partition, Some(position))])?;
                     }
+                    FetchEvent::Truncated { partition, end } if partition == replay.partition => {
+                        return Err(Error::retry(format!(
+                            "changelog {partition} was cut back to offset {end} while it was read: a broker that lacked its \
+                             newest records leads it now"
+                        )));
+                    }
                     FetchEvent::Lost { partition, reason } if partition == replay.partition => {
                         return Err(Error::misuse(format!("changelog {partition} cannot be read: {reason}")));
                     }

@@ -141,6 +141,8 @@ impl StreamThread {
                 Ok(())
             }
             FetchEvent::OutOfRange { partition, start, end } => self.reposition(&partition, start, end),
+            // What was processed and is gone cannot be taken back; what is written in its place is new input.
+            FetchEvent::Truncated { partition, end } => self.reposition(&partition, end, end),
             FetchEvent::Lost { partition, reason } => {
                 Err(Error::misuse(format!("{partition} cannot be read any more: {reason}")))
             }

@@ -114,7 +114,7 @@ impl Server {
 }
 
 /// Any text of 16 bytes in base64 will do: the cluster lives as long as its directory.
-const CLUSTER_ID: &str = "bWlsbHN0cmVhbS10ZXN0cw";
+pub(super) const CLUSTER_ID: &str = "bWlsbHN0cmVhbS10ZXN0cw";
 
 /// One node, nothing replicated, nothing waited for; messages of up to 16 MiB, because one of our tests sends 10.
 /// All else is Kafka's default, so that tests meet what users meet.
@@ -161,7 +161,7 @@ pub fn tool(class: &str) -> Result<Command, String> {
     Ok(command)
 }
 
-fn command(java: &Path, libs: &Path, heap: &str) -> Command {
+pub(super) fn command(java: &Path, libs: &Path, heap: &str) -> Command {
     let mut command = Command::new(java);
     command.args([
         heap,
@@ -174,7 +174,7 @@ fn command(java: &Path, libs: &Path, heap: &str) -> Command {
 }
 
 /// `java` of `JAVA_HOME`, else of the path; new enough.
-fn java() -> Result<PathBuf, String> {
+pub(super) fn java() -> Result<PathBuf, String> {
     let java = env::var_os("JAVA_HOME").map_or("java".into(), |home| PathBuf::from(home).join("bin/java"));
     let output = Command::new(&java)
         .arg("-version")
@@ -197,7 +197,7 @@ fn java_major(version_text: &str) -> Option<u32> {
 }
 
 /// The directory of the jars, filled by Maven if this is the first time.
-fn libs() -> Result<PathBuf, String> {
+pub(super) fn libs() -> Result<PathBuf, String> {
     let home = env::var_os("HOME").ok_or("no HOME, so no place to keep Kafka's jars")?;
     let cache = PathBuf::from(home).join(".cache/millstream");
     let libs = cache.join(format!("kafka-{VERSION}"));
@@ -227,7 +227,7 @@ fn libs() -> Result<PathBuf, String> {
     }
 }
 
-fn check(what: &str, output: io::Result<Output>) -> Result<(), String> {
+pub(super) fn check(what: &str, output: io::Result<Output>) -> Result<(), String> {
     let output = output.map_err(|e| format!("{what}: {e}"))?;
     if output.status.success() {
         return Ok(());
@@ -240,7 +240,7 @@ fn check(what: &str, output: io::Result<Output>) -> Result<(), String> {
 }
 
 /// The last lines of a log file.
-fn tail(log: &Path) -> String {
+pub(super) fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines

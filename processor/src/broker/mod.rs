@@ -301,6 +301,14 @@ pub enum FetchEvent {
         /// The offset after its last record.
         end: i64,
     },
+    /// The log was cut back: a leader took over that lacks records which were handed out, and writes others in their place.
+    /// Nothing is read from the partition until it is assigned anew.
+    Truncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset after the last record that is still what it was.
+        end: i64,
+    },
     /// The partition cannot be read any more: it was deleted, or access was refused. It is not assigned any more.
     Lost {
         /// The partition.

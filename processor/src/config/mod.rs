@@ -48,6 +48,16 @@ pub enum Guarantee {
     ExactlyOnce,
 }
 
+/// Which client reads Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KafkaFetch {
+    /// Our own.
+    Native,
+    /// librdkafka, which serves every cluster.
+    #[default]
+    Librdkafka,
+}
+
 /// The checked configuration. `docs/reference/config.md` says what each option means.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is an entry of the table in options.rs")]
@@ -56,6 +66,7 @@ pub struct Config {
     pub application_id: String,
     /// `None`: the embedded log.
     pub bootstrap_servers: Option<String>,
+    pub kafka_fetch: KafkaFetch,
     pub client_id: String,
     pub state_dir: PathBuf,
     pub local_log_dir: PathBuf,
@@ -262,6 +273,10 @@ impl Resolver {
             client_id: self.filled("client.id").unwrap_or_else(|| application_id.clone()),
             application_id,
             bootstrap_servers: self.filled("bootstrap.servers"),
+            kafka_fetch: match self.text("kafka.fetch") {
+                Some("native") => KafkaFetch::Native,
+                _ => KafkaFetch::Librdkafka,
+            },
             state_dir: self.filled("state.dir").unwrap_or_default().into(),
             local_log_dir: self.filled("local.log.dir").unwrap_or_default().into(),
             local_log_sync: self.text("local.log.sync") == Some("true"),

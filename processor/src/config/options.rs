@@ -83,6 +83,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Kafka brokers as `host:port,host:port`. Empty: the embedded log in `local.log.dir`.",
     ),
     option(
+        "kafka.fetch",
+        Kind::Choice(&["native", "librdkafka"]),
+        Some("librdkafka"),
+        "",
+        "Which client reads Kafka. `native` costs a fraction of the processor time per record; for settings that it cannot serve (Kerberos, OAuth, `consumer.client.rack`) librdkafka is taken, with one line in the log.",
+    ),
+    option(
         "client.id",
         Kind::Text,
         None,

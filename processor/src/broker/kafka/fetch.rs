@@ -71,7 +71,7 @@ struct Trouble {
 
 impl KafkaFetch {
     pub(super) fn new(settings: &KafkaSettings, config: &FetchConfig) -> Result<Self> {
-        let made = settings.fetch(config).create();
+        let made = settings.reader(config).create();
         let consumer: BaseConsumer = made.map_err(|e| errors::fault("cannot make a Kafka consumer", e))?;
         let consumer = Arc::new(consumer);
         let queue = Arc::new(MessageQueue::new(consumer.clone())?);

@@ -10,25 +10,31 @@ mod errors;
 mod fetch;
 mod ffi;
 mod groups;
+#[cfg(any(test, feature = "testing"))]
+pub mod history;
+mod native;
 mod settings;
 mod sink;
 pub mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 pub use settings::KafkaSettings;
 
 use self::admin::KafkaAdmin;
 use self::fetch::KafkaFetch;
 use self::groups::{Groups, Standalone};
+use self::native::NativeFetch;
 use self::sink::KafkaSink;
 use super::{Admin, Broker, Fetch, FetchConfig, Membership, MembershipConfig, Result, Sink, SinkConfig};
+use crate::config;
 
 /// A Kafka cluster.
 pub struct KafkaBroker {
     settings: Arc<KafkaSettings>,
     admin: Arc<KafkaAdmin>,
     groups: Arc<Groups>,
+    told_fallback: Once,
 }
 
 impl KafkaBroker {
@@ -42,6 +48,7 @@ impl KafkaBroker {
             settings,
             admin,
             groups,
+            told_fallback: Once::new(),
         })
     }
 }
@@ -56,6 +63,16 @@ impl Broker for KafkaBroker {
     }
 
     fn fetch(&self, config: &FetchConfig) -> Result<Box<dyn Fetch>> {
+        if self.settings.fetch == config::KafkaFetch::Native {
+            match native::serves(&self.settings.reader(config), config) {
+                Ok(settings) => return Ok(Box::new(NativeFetch::new(settings)?)),
+                Err(unsupported) => self.told_fallback.call_once(|| {
+                    tracing::warn!(
+                        "kafka.fetch=native cannot serve these settings, librdkafka reads instead: {unsupported}"
+                    );
+                }),
+            }
+        }
         Ok(Box::new(KafkaFetch::new(&self.settings, config)?))
     }
 

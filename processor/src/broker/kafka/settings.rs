@@ -6,7 +6,7 @@ use rdkafka::config::ClientConfig;
 
 use crate::broker::fault::{Fault, Result};
 use crate::broker::{FetchConfig, SinkConfig};
-use crate::config::Config;
+use crate::config::{Config, KafkaFetch};
 
 /// Where the brokers are and what the user wants passed on to the clients, by librdkafka's names.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,8 @@ pub struct KafkaSettings {
     pub producer: Vec<(String, String)>,
     /// For topics and offsets (`admin.`).
     pub admin: Vec<(String, String)>,
+    /// Which client reads (`kafka.fetch`).
+    pub fetch: KafkaFetch,
 }
 
 /// Settings that would break what this crate promises, and why.
@@ -64,7 +66,13 @@ impl KafkaSettings {
             consumer: pairs(&config.consumer),
             producer: pairs(&config.producer),
             admin: pairs(&config.admin),
+            fetch: config.kafka_fetch,
         }
+    }
+
+    /// The same with another client for reading.
+    pub fn reading_with(self, fetch: KafkaFetch) -> Self {
+        Self { fetch, ..self }
     }
 
     /// Refuses settings that are not the user's to make; tells all of them at once.
@@ -104,7 +112,7 @@ impl KafkaSettings {
     }
 
     /// A consumer that reads what it is assigned by hand.
-    pub(super) fn fetch(&self, fetch: &FetchConfig) -> ClientConfig {
+    pub(super) fn reader(&self, fetch: &FetchConfig) -> ClientConfig {
         let mut config = self.client(&fetch.name);
         // Our default, not librdkafka's: memory in MiB, and no second's pause when the queue was full.
         config.set("queued.max.messages.kbytes", "16384");
@@ -203,7 +211,7 @@ mod tests {
             common: vec![pair("partitioner")],
             consumer: vec![pair("auto.offset.reset"), pair("fetch.min.bytes")],
             producer: vec![pair("enable.idempotence")],
-            admin: Vec::new(),
+            ..KafkaSettings::default()
         };
         let fault = settings.check().unwrap_err();
         assert_eq!(fault.kind, FaultKind::Misuse);
@@ -228,7 +236,7 @@ mod tests {
         assert_eq!(settings.bootstrap, "localhost:9092");
         assert_eq!(settings.sink(&SinkConfig::default()).get("linger.ms"), Some("0"));
         assert_eq!(
-            settings.fetch(&FetchConfig::default()).get("fetch.min.bytes"),
+            settings.reader(&FetchConfig::default()).get("fetch.min.bytes"),
             Some("7")
         );
     }
@@ -245,7 +253,7 @@ mod tests {
         assert_eq!(config.get("security.protocol"), Some("SSL"));
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(
-            settings.fetch(&FetchConfig::default()).get("auto.offset.reset"),
+            settings.reader(&FetchConfig::default()).get("auto.offset.reset"),
             Some("error")
         );
     }

@@ -37,6 +37,36 @@ pub struct Opened {
     pub leader_epoch: i32,
 }
 
+/// How far the whole batches in some fetched bytes reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// Bytes they take. What follows a header that makes no sense counts too: opening it tells what is wrong.
+    pub bytes: usize,
+    /// The position behind the last one; `None` when there is none.
+    pub next: Option<i64>,
+    /// The leader epoch of the last one.
+    pub leader_epoch: i32,
+}
+
+/// Looks at the headers alone, so that a fetch can go on before the batches are opened.
+pub fn whole_batches(fetched: &[u8]) -> Whole {
+    let mut whole = Whole {
+        bytes: 0,
+        next: None,
+        leader_epoch: -1,
+    };
+    while let Some(rest) = fetched.get(whole.bytes..).filter(|rest| !is_cut_off(rest)) {
+        let Ok(summary) = BatchSummary::of(rest) else {
+            whole.bytes = fetched.len();
+            break;
+        };
+        whole.bytes += summary.len;
+        whole.next = Some(summary.last_offset + 1);
+        whole.leader_epoch = summary.leader_epoch;
+    }
+    whole
+}
+
 impl Opener {
     /// Makes chunks of about `chunk_bytes` at most, of batches that hold at most `batch_bytes` each.
     pub fn new(chunk_bytes: usize, batch_bytes: usize) -> Self {

@@ -1,0 +1,399 @@
+//! The loop: leaders, requests, answers, chunks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use uuid::Uuid;
+
+use super::call::{Asked, FetchCall, TOPIC_IDS, TopicRef};
+use super::cursor::{Cursor, CursorId, Cursors, Need};
+use super::questions::Question;
+use super::session::Session;
+use super::settings::Settings;
+use crate::broker::fault::{Fault, Result};
+use crate::broker::kafka::wire::{self, BrokerId, Call, Cluster, Reply, Ticket, TopicState, Unsupported};
+use crate::broker::record_batch::{Opened, Opener};
+use crate::broker::{Chunk, Fetch, FetchConfig, FetchEvent, TopicPartition, Waker};
+
+/// How often topics that are missing are looked at.
+const MISSING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A reader of a cluster.
+pub(in crate::broker::kafka) struct NativeFetch {
+    pub(super) cluster: Cluster,
+    pub(super) settings: Settings,
+    pub(super) cursors: Cursors,
+    pub(super) sessions: BTreeMap<BrokerId, Session>,
+    /// What is under way.
+    pub(super) tickets: HashMap<Ticket, Under>,
+    /// Brokers with a Fetch request under way.
+    pub(super) busy: BTreeSet<BrokerId>,
+    opener: Opener,
+    /// The cursor that was served last.
+    served: CursorId,
+    /// The state of the leaders that the cursors know.
+    pub(super) generation: u64,
+    /// Assignments have changed since the cluster was told the topics.
+    pub(super) topics_changed: bool,
+    woken: Arc<AtomicBool>,
+    replies: Vec<Reply>,
+}
+
+/// Settings that can be served.
+pub(in crate::broker::kafka) struct Served {
+    connections: wire::Settings,
+    settings: Settings,
+}
+
+/// Whether these settings of a consumer can be served; else why librdkafka has to.
+pub(in crate::broker::kafka) fn serves(config: &ClientConfig, fetch: &FetchConfig) -> Result<Served, Unsupported> {
+    Ok(Served {
+        connections: wire::Settings::read(config)?,
+        settings: Settings::read(config, fetch)?,
+    })
+}
+
+/// A request that is not answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Under {
+    Fetch,
+    Question(CursorId, Question),
+}
+
+impl NativeFetch {
+    /// A reader for these settings of a consumer, which [`serves`] said can be served. Does not wait for a connection.
+    pub(in crate::broker::kafka) fn new(settings: Served) -> Result<Self> {
+        let Served { connections, settings } = settings;
+        Ok(Self {
+            cluster: Cluster::new(connections)?,
+            cursors: Cursors::default(),
+            sessions: BTreeMap::new(),
+            tickets: HashMap::new(),
+            busy: BTreeSet::new(),
+            opener: Opener::new(settings.poll_partition_bytes, settings.batch_bytes),
+            served: CursorId::FIRST,
+            generation: 0,
+            topics_changed: false,
+            woken: Arc::default(),
+            replies: Vec::new(),
+            settings,
+        })
+    }
+
+    /// Moves what there is to move, after waiting for it at most this long.
+    fn turn(&mut self, wait: Duration, out: &mut Vec<FetchEvent>) -> Result<()> {
+        self.ask(out)?;
+        self.exchange(wait, out)?;
+        // What has come makes room for the next request, which leaves before the records are worked on.
+        self.ask(out)
+    }
+
+    fn exchange(&mut self, wait: Duration, out: &mut Vec<FetchEvent>) -> Result<()> {
+        let mut replies = std::mem::take(&mut self.replies);
+        let polled = self.cluster.poll(wait, &mut replies);
+        for reply in replies.drain(..) {
+            self.take(reply, out)?;
+        }
+        self.replies = replies;
+        polled
+    }
+
+    /// Sends what can be sent.
+    fn ask(&mut self, out: &mut Vec<FetchEvent>) -> Result<()> {
+        if std::mem::take(&mut self.topics_changed) {
+            let topics: BTreeSet<Arc<str>> = self
+                .cursors
+                .iter()
+                .map(|(_, cursor)| cursor.partition.topic.clone())
+                .collect();
+            self.cluster.want_topics(topics);
+            self.learn_leaders(out);
+        } else if self.cluster.generation() != self.generation {
+            self.learn_leaders(out);
+        }
+        self.ask_questions()?;
+        let leaders: BTreeSet<BrokerId> = self
+            .cursors
+            .iter()
+            .filter_map(|(_, cursor)| Some(cursor.leader?.broker))
+            .collect();
+        for broker in leaders {
+            if !self.busy.contains(&broker) {
+                self.ask_for_records(broker)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the next Fetch request to a broker that has none.
+    fn ask_for_records(&mut self, broker: BrokerId) -> Result<()> {
+        let held: usize = self.cursors.iter().map(|(_, cursor)| cursor.held_bytes()).sum();
+        let most = self.settings.bounds.partition_max_bytes as usize;
+        let generation = self.generation;
+        let wanted = |cursor: &Cursor| {
+            cursor.need == Need::Records
+                && !cursor.paused
+                && !cursor.doubtful
+                && cursor.held_bytes() <= most
+                && cursor.is_free(generation)
+                && cursor.leader.is_some_and(|leader| leader.broker == broker)
+        };
+        if held > self.settings.queue_bytes || !self.cursors.iter().any(|(_, cursor)| wanted(cursor)) {
+            return Ok(());
+        }
+        let Some(version) = self.cluster.version(broker, FetchCall::API)? else {
+            return Ok(());
+        };
+        let session = self.sessions.entry(broker).or_default();
+        let cursors = self.cursors.iter().filter(|(_, cursor)| wanted(cursor));
+        let call = session.request(
+            self.settings.bounds,
+            cursors.map(|(id, cursor)| (id, asked(cursor, version))),
+        );
+        match self.cluster.send(broker, &call)? {
+            Some(ticket) => {
+                self.tickets.insert(ticket, Under::Fetch);
+                self.busy.insert(broker);
+                Ok(())
+            }
+            None => {
+                session.lost();
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, reply: Reply, out: &mut Vec<FetchEvent>) -> Result<()> {
+        match self.tickets.remove(&reply.ticket) {
+            Some(Under::Fetch) => self.take_records(reply, out),
+            Some(Under::Question(cursor, question)) => {
+                self.take_answer(cursor, question, reply, out);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the cursors up to what is known of leaders and topics.
+    pub(super) fn learn_leaders(&mut self, out: &mut Vec<FetchEvent>) {
+        self.generation = self.cluster.generation();
+        let (now, propagation) = (self.cluster.now(), self.settings.propagation);
+        let mut lost = Vec::new();
+        for (_, cursor) in self.cursors.iter_mut() {
+            let state = self.cluster.topic(&cursor.partition.topic);
+            if let Err(reason) = learn(cursor, state, now, propagation) {
+                lost.push((cursor.partition.clone(), reason));
+            }
+        }
+        for (partition, reason) in lost {
+            self.lose(&partition, reason, out);
+        }
+    }
+
+    /// Gives a partition up and tells why.
+    pub(super) fn lose(&mut self, partition: &TopicPartition, reason: String, out: &mut Vec<FetchEvent>) {
+        if let Some(cursor) = self.cursors.remove(partition) {
+            self.topics_changed = true;
+            out.push(FetchEvent::Lost {
+                partition: cursor.partition,
+                reason,
+            });
+        }
+    }
+
+    /// Opens what waits, each partition in its turn, up to the bounds of one poll.
+    fn hand_out(&mut self, out: &mut Vec<FetchEvent>) -> Result<()> {
+        let mut room = self.settings.poll_bytes;
+        for id in self.cursors.with_held(self.served) {
+            let Some(cursor) = self.cursors.get(id) else { continue };
+            let mut of_partition = self.settings.poll_partition_bytes.min(room);
+            while of_partition > 0 {
+                let Some((event, bytes)) = open(cursor, &mut self.opener)? else {
+                    break;
+                };
+                out.push(event);
+                of_partition = of_partition.saturating_sub(bytes);
+                room = room.saturating_sub(bytes);
+            }
+            self.served = id;
+            if room == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long to wait at most before topics that are missing are looked at again.
+    fn patience(&self) -> Duration {
+        let is_missing = |(_, cursor): (CursorId, &Cursor)| {
+            let topic = &cursor.partition.topic;
+            cursor.leader.is_none() && matches!(self.cluster.topic(topic), TopicState::Missing { .. })
+        };
+        match self.cursors.iter().any(is_missing) {
+            true => MISSING_INTERVAL,
+            false => Duration::MAX,
+        }
+    }
+
+    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
+        for partition in partitions {
+            if let Some(cursor) = self.cursors.find(partition) {
+                cursor.paused = paused;
+            }
+        }
+    }
+}
+
+fn asked(cursor: &Cursor, version: i16) -> Asked {
+    let id = cursor.topic_id.filter(|_| version >= TOPIC_IDS).unwrap_or(Uuid::nil());
+    Asked {
+        topic: TopicRef {
+            name: cursor.partition.topic.clone(),
+            id,
+        },
+        partition: cursor.partition.partition,
+        offset: cursor.fetch_at,
+        leader_epoch: cursor.leader.map_or(-1, |leader| leader.epoch),
+        last_epoch: cursor.epoch,
+    }
+}
+
+/// Takes over what is known of a topic. `Err`: why the partition cannot be read any more.
+fn learn(cursor: &mut Cursor, state: TopicState<'_>, now: Duration, propagation: Duration) -> Result<(), String> {
+    let name = &cursor.partition.topic;
+    match state {
+        TopicState::Unknown => {}
+        TopicState::Missing { since } => {
+            cursor.leader = None;
+            if now.saturating_sub(since) >= propagation {
+                return Err(format!(
+                    "there is no topic {name} (any more): create it, or correct its name"
+                ));
+            }
+        }
+        TopicState::Refused { code } => {
+            return Err(format!(
+                "the brokers refuse topic {name} (error {code}): give this user the right to read it, or correct its name"
+            ));
+        }
+        TopicState::There(topic) => {
+            let before = cursor.topic_id.replace(topic.id);
+            if before.is_some_and(|before| before != topic.id && !before.is_nil() && !topic.id.is_nil()) {
+                return Err(format!(
+                    "topic {name} was deleted and made anew: its records are others"
+                ));
+            }
+            let place = usize::try_from(cursor.partition.partition).ok();
+            let Some(leader) = place.and_then(|place| topic.leaders.get(place)) else {
+                let count = topic.leaders.len();
+                return Err(format!("topic {name} has {count} partitions"));
+            };
+            let epoch_before = cursor.leader.map_or(-1, |leader| leader.epoch);
+            if let Some(leader) = leader
+                && leader.epoch > epoch_before
+                && epoch_before >= 0
+                && cursor.epoch >= 0
+            {
+                cursor.doubtful = true;
+            }
+            // While there is an election the last leader is kept: it answers with an error, or still leads.
+            cursor.leader = leader.or(cursor.leader);
+        }
+    }
+    Ok(())
+}
+
+/// Opens the next chunk of a partition; says how many bytes its records take.
+fn open(cursor: &mut Cursor, opener: &mut Opener) -> Result<Option<(FetchEvent, usize)>> {
+    let position = cursor.position;
+    let Some(held) = cursor.first_held() else {
+        return Ok(None);
+    };
+    let before = held.bytes.len();
+    let opened = opener.open(&mut held.bytes, position, &mut held.aborted);
+    let took = before - held.bytes.len();
+    let opened: Opened = opened.map_err(|fault| fault.at(&cursor.partition))?;
+    let Some(next) = opened.next else {
+        let at = cursor.position;
+        return Err(Fault::corrupt(format!(
+            "{}: no batch behind offset {at}",
+            cursor.partition
+        )));
+    };
+    cursor.took(took);
+    cursor.position = cursor.position.max(next);
+    let partition = cursor.partition.clone();
+    let chunk = Chunk::new(
+        partition.topic.clone(),
+        partition.partition,
+        opened.buffer,
+        opened.records,
+    );
+    let bytes = chunk.memory();
+    let event = FetchEvent::Chunk {
+        partition,
+        chunk: Arc::new(chunk),
+        next: cursor.position,
+        high_watermark: cursor.end.max(cursor.position),
+    };
+    Ok(Some((event, bytes)))
+}
+
+impl Fetch for NativeFetch {
+    fn assign(&mut self, diff: &[(TopicPartition, Option<i64>)]) -> Result<()> {
+        if let Some((tp, Some(position))) = diff.iter().find(|(_, position)| position.is_some_and(|at| at < 0)) {
+            return Err(Fault::misuse(format!("{tp} cannot be read from offset {position}")));
+        }
+        for (tp, position) in diff {
+            match position {
+                Some(position) => self.cursors.insert(tp.clone(), *position),
+                None => drop(self.cursors.remove(tp)),
+            }
+        }
+        self.topics_changed = true;
+        Ok(())
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.set_paused(partitions, true);
+        Ok(())
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        self.set_paused(partitions, false);
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<FetchEvent>) -> Result<()> {
+        let before = out.len();
+        let deadline = self.cluster.now().saturating_add(timeout);
+        let mut wait = Duration::ZERO;
+        loop {
+            self.turn(wait, out)?;
+            self.hand_out(out)?;
+            if self.woken.swap(false, Ordering::AcqRel) || out.len() > before {
+                return Ok(());
+            }
+            let now = self.cluster.now();
+            if now >= deadline {
+                return Ok(());
+            }
+            let patience = self.patience();
+            if patience < Duration::MAX {
+                self.learn_leaders(out);
+            }
+            wait = patience.min(deadline - now);
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        let (wake, woken) = (self.cluster.waker(), self.woken.clone());
+        Arc::new(move || {
+            woken.store(true, Ordering::Release);
+            wake();
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! Reads a cluster over connections of our own ([`super::wire`]): the native half of the data path.
+//!
+//! One request is always under way to each broker that leads partitions we want: the next one leaves as soon as an answer
+//! has been cut into partitions, so the broker gathers while the records of the last answer are worked on. Nothing runs
+//! but on the caller's thread, in [`NativeFetch::poll`].
+//!
+//! - [`call`]: the Fetch request and its answer, as bytes;
+//! - [`session`]: what a broker has been told already, so that a request says only what has changed (KIP-227);
+//! - [`cursor`]: where each partition stands, and what of it waits to be polled;
+//! - [`answers`]: what an answer means for a partition; [`questions`]: what is asked when a position has become
+//!   doubtful (KIP-320);
+//! - [`fetch`]: the loop around them.
+//!
+//! A position is in doubt in two ways that must not be mixed up. *Out of range*: retention has overtaken it, or it never
+//! existed; the caller hears where the partition begins and ends. *Truncated*: the records before it are not those that
+//! were read, because a leader without them took over; the caller hears where the histories part.
+
+mod answers;
+mod call;
+mod cursor;
+mod fetch;
+mod questions;
+mod session;
+mod settings;
+
+pub(super) use fetch::{NativeFetch, serves};
