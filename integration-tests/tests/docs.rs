@@ -139,7 +139,7 @@ fn rows_link_to_tests(text: &str, folder: &Path, at_least: usize) {
         assert!(!tests.is_empty(), "no test in: {row}");
         for (name, path) in tests {
             let function = name.rsplit("::").next().unwrap_or(name);
-            let code = sources::code(&folder.join(path));
+            let code = sources::code(folder.join(path));
             assert!(
                 code.contains(&format!("fn {function}(")),
                 "{path} has no function {function}"

@@ -354,6 +354,46 @@ fn a_batch_that_is_damaged_on_disk_is_named() {
     );
 }
 
+/// The newest records lie on one broker alone, which dies; the other, without them, is let lead.
+#[test]
+fn a_log_that_was_cut_back_says_where() {
+    let Some(mut cluster) = kafka::cluster(2, |port| port) else {
+        return;
+    };
+    let broker = native(&cluster.bootstrap());
+    let spec = TopicSpec {
+        replication: Some(2),
+        extra: vec![("unclean.leader.election.enable".into(), "true".into())],
+        ..TopicSpec::new(kafka::unique("cut-back"), 1)
+    };
+    broker.admin().create(&spec).expect("a topic");
+    let partitions = [TopicPartition::new(spec.name, 0)];
+    write(&broker, &partitions, 0..100);
+    wait_for_replicas(&cluster, &partitions[0].topic);
+    let leader = leader_of(&cluster, &partitions[0].topic);
+    let follower = 3 - leader;
+    cluster.stop(follower, End::Killed).expect("kill the follower");
+    // A client of its own: the admin client waits for the broker that is gone.
+    write(&native(&cluster.bootstrap()), &partitions, 100..200);
+    let mut reader = Reader::from_start(&broker, &FetchConfig::default(), &partitions);
+    reader.read_numbers(200);
+
+    cluster.stop(leader, End::Killed).expect("kill the leader");
+    cluster.restart(follower).expect("restart the follower");
+    let event = reader.poll_for_event();
+    assert!(matches!(event, FetchEvent::Truncated { end: 100, .. }), "{event:?}");
+    reader
+        .fetch
+        .assign(&[(partitions[0].clone(), Some(100))])
+        .expect("assign");
+    for tp in &partitions {
+        reader.got.get_mut(tp).expect("the partition").truncate(100);
+        reader.next.insert(tp.clone(), 100);
+    }
+    write(&native(&cluster.bootstrap()), &partitions, 100..150);
+    reader.read_numbers(150);
+}
+
 #[test]
 fn a_topic_made_anew_under_its_name_is_another_topic() {
     let Some(server) = kafka::shared() else { return };
@@ -373,6 +413,19 @@ fn a_topic_made_anew_under_its_name_is_another_topic() {
         matches!(&event, FetchEvent::Lost { reason, .. } if reason.contains("made anew")),
         "{event:?}"
     );
+}
+
+/// The broker that leads the only partition of a topic.
+fn leader_of(cluster: &Cluster, topic: &str) -> u32 {
+    let text = cluster.tool("org.apache.kafka.tools.TopicCommand", &["--describe", "--topic", topic]);
+    let text = text.expect("kafka-topics");
+    let number = text
+        .split("Leader: ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no leader: {text}"))
 }
 
 /// Waits until every partition of the topic has all its replicas in step.

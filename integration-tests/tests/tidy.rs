@@ -267,7 +267,7 @@ fn nothing_refers_to_what_is_not_here() {
     let strange = [
         "/wo\u{72}k/",
         "/tmp/w\u{74}/",
-        ".lib\u{72}ary",
+        ".lib\u{72}ary/",
         "core-sha\u{70}e",
         "native-pa\u{74}h",
         "DESI\u{47}N",

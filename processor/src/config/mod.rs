@@ -52,9 +52,9 @@ pub enum Guarantee {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KafkaFetch {
     /// Our own.
+    #[default]
     Native,
     /// librdkafka, which serves every cluster.
-    #[default]
     Librdkafka,
 }
 
@@ -274,8 +274,8 @@ impl Resolver {
             application_id,
             bootstrap_servers: self.filled("bootstrap.servers"),
             kafka_fetch: match self.text("kafka.fetch") {
-                Some("native") => KafkaFetch::Native,
-                _ => KafkaFetch::Librdkafka,
+                Some("librdkafka") => KafkaFetch::Librdkafka,
+                _ => KafkaFetch::Native,
             },
             state_dir: self.filled("state.dir").unwrap_or_default().into(),
             local_log_dir: self.filled("local.log.dir").unwrap_or_default().into(),

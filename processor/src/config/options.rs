@@ -85,7 +85,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     option(
         "kafka.fetch",
         Kind::Choice(&["native", "librdkafka"]),
-        Some("librdkafka"),
+        Some("native"),
         "",
         "Which client reads Kafka. `native` costs a fraction of the processor time per record; for settings that it cannot serve (Kerberos, OAuth, `consumer.client.rack`) librdkafka is taken, with one line in the log.",
     ),

@@ -207,3 +207,70 @@ impl Cursor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::TopicPartition;
+    use crate::broker::kafka::native::cursor::Cursors;
+    use crate::broker::record_batch::{BatchBuilder, set_base_offset};
+
+    /// A cursor that has handed out what lies before 5 and holds 5 to 7, of epoch 0.
+    fn with_cursor(test: impl Fn(&mut Cursor)) {
+        let mut cursors = Cursors::default();
+        cursors.insert(TopicPartition::new("t", 0), 5);
+        let mut builder = BatchBuilder::default();
+        for _ in 0..3 {
+            builder.append(0, None, None, &[]);
+        }
+        let mut batch = builder.seal().unwrap();
+        set_base_offset(&mut batch, 5);
+        for (_, cursor) in cursors.iter_mut() {
+            assert!(cursor.hold(Bytes::from(batch.clone()), Aborted::default()));
+            assert_eq!((cursor.fetch_at, cursor.epoch), (8, 0));
+            assert!(cursor.held_bytes() > 0);
+            test(cursor);
+        }
+    }
+
+    #[test]
+    fn a_log_cut_back_behind_what_was_read_goes_on() {
+        with_cursor(|cursor| {
+            assert!(cursor.cut_back_to(2, 8).is_none());
+            assert_eq!((cursor.fetch_at, cursor.epoch, cursor.need), (8, 2, Need::Records));
+        });
+    }
+
+    #[test]
+    fn what_only_waits_here_is_read_again() {
+        with_cursor(|cursor| {
+            assert!(cursor.cut_back_to(2, 6).is_none());
+            assert_eq!((cursor.fetch_at, cursor.epoch, cursor.held_bytes()), (5, 2, 0));
+            assert_eq!(cursor.need, Need::Records);
+        });
+    }
+
+    #[test]
+    fn a_log_cut_back_before_what_was_handed_out_is_told() {
+        with_cursor(|cursor| {
+            let event = cursor.cut_back_to(2, 4);
+            assert!(matches!(event, Some(FetchEvent::Truncated { end: 4, .. })), "{event:?}");
+            assert_eq!((cursor.need, cursor.held_bytes()), (Need::Nothing, 0));
+        });
+    }
+
+    #[test]
+    fn bytes_that_bring_nothing_new_are_fruitless() {
+        with_cursor(|cursor| {
+            assert!(!cursor.hold(Bytes::from_static(b"cut off"), Aborted::default()));
+            let mut old = BatchBuilder::default();
+            old.append(0, None, None, &[]);
+            let old = old.seal().unwrap();
+            assert!(
+                !cursor.hold(Bytes::from(old), Aborted::default()),
+                "a batch before the position"
+            );
+            assert_eq!(cursor.fetch_at, 8);
+        });
+    }
+}

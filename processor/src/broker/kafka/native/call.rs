@@ -247,3 +247,6 @@ fn read_node(node: &mut Reader) -> std::result::Result<(BrokerId, String, i32), 
     node.skip_tags()?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -397,3 +397,79 @@ impl Fetch for NativeFetch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::kafka::wire::{Leader, Topic};
+
+    const LATER: Duration = Duration::from_secs(10);
+
+    fn cursor(test: impl FnOnce(&mut Cursor)) {
+        let mut cursors = Cursors::default();
+        cursors.insert(TopicPartition::new("t", 1), 5);
+        let (_, cursor) = cursors.iter_mut().next().unwrap();
+        cursor.epoch = 2;
+        test(cursor);
+    }
+
+    fn topic(id: u128, leaders: &[Option<i32>]) -> Topic {
+        let leader = |epoch| Leader {
+            broker: BrokerId(1),
+            epoch,
+        };
+        Topic {
+            id: Uuid::from_u128(id),
+            leaders: leaders.iter().map(|epoch| epoch.map(leader)).collect(),
+        }
+    }
+
+    fn there(cursor: &mut Cursor, topic: &Topic) -> Result<(), String> {
+        learn(cursor, TopicState::There(topic), LATER, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_topic_is_missing_when_it_stays_so() {
+        cursor(|cursor| {
+            let missing = TopicState::Missing { since: Duration::ZERO };
+            assert!(learn(cursor, missing, LATER, LATER * 2).is_ok());
+            let reason = learn(cursor, missing, LATER, LATER).unwrap_err();
+            assert!(reason.contains("no topic t"), "{reason}");
+        });
+    }
+
+    #[test]
+    fn another_id_is_another_topic_and_fewer_partitions_are_said() {
+        cursor(|cursor| {
+            assert!(there(cursor, &topic(0, &[Some(1), Some(1)])).is_ok());
+            assert!(
+                there(cursor, &topic(7, &[Some(1), Some(1)])).is_ok(),
+                "an id where there was none"
+            );
+            assert!(
+                there(cursor, &topic(8, &[Some(1), Some(1)]))
+                    .unwrap_err()
+                    .contains("made anew")
+            );
+        });
+        cursor(|cursor| {
+            assert!(
+                there(cursor, &topic(7, &[Some(1)]))
+                    .unwrap_err()
+                    .contains("1 partitions")
+            )
+        });
+    }
+
+    #[test]
+    fn a_new_leader_is_in_doubt_and_an_election_keeps_the_old_one() {
+        cursor(|cursor| {
+            assert!(there(cursor, &topic(7, &[None, Some(3)])).is_ok());
+            assert!(!cursor.doubtful, "the first leader we know");
+            assert!(there(cursor, &topic(7, &[None, None])).is_ok());
+            assert_eq!(cursor.leader.map(|leader| leader.epoch), Some(3));
+            assert!(there(cursor, &topic(7, &[None, Some(4)])).is_ok());
+            assert!(cursor.doubtful);
+        });
+    }
+}

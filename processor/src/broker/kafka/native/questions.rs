@@ -156,3 +156,48 @@ fn take_offset(cursor: &mut Cursor, question: Question, offset: i64, epoch: i32)
         end,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::TopicPartition;
+    use crate::broker::kafka::native::cursor::Cursors;
+
+    fn answered(position: i64, start: i64, end: i64) -> (Option<FetchEvent>, Need) {
+        let mut cursors = Cursors::default();
+        cursors.insert(TopicPartition::new("t", 0), position);
+        let (_, cursor) = cursors.iter_mut().next().unwrap();
+        cursor.need = Need::Range { start: None, end: None };
+        assert!(take_offset(cursor, Question::Edge(Edge::End), end, -1).is_none());
+        let event = take_offset(cursor, Question::Edge(Edge::Start), start, -1);
+        (event, cursor.need)
+    }
+
+    #[test]
+    fn a_position_outside_is_told_and_one_inside_goes_on() {
+        for position in [9, 21] {
+            let (event, need) = answered(position, 10, 20);
+            assert!(
+                matches!(event, Some(FetchEvent::OutOfRange { start: 10, end: 20, .. })),
+                "{event:?}"
+            );
+            assert_eq!(need, Need::Nothing);
+        }
+        for position in [10, 20] {
+            let (event, need) = answered(position, 10, 20);
+            assert!(event.is_none() && need == Need::Records);
+        }
+    }
+
+    #[test]
+    fn a_leader_without_the_epoch_does_not_contradict() {
+        let mut cursors = Cursors::default();
+        cursors.insert(TopicPartition::new("t", 0), 50);
+        let (_, cursor) = cursors.iter_mut().next().unwrap();
+        for (epoch, end, told) in [(-1, -1, false), (3, 50, false), (3, 40, true)] {
+            cursor.doubtful = true;
+            let event = take_offset(cursor, Question::Epoch, end, epoch);
+            assert_eq!((event.is_some(), cursor.doubtful), (told, false));
+        }
+    }
+}
