@@ -16,6 +16,7 @@ const LONG_FILES: &[(&str, usize, &str)] = &[(
 /// The audited modules that may say `unsafe`, with what for.
 const UNSAFE: &[(&str, &str)] = &[
     ("benches/src/allocations.rs", "an allocator that counts"),
+    ("processor/src/broker/kafka/ffi/produce.rs", "the same, to produce"),
     (
         "processor/src/broker/kafka/ffi.rs",
         "what the Kafka client's safe interface lacks",
@@ -28,6 +29,8 @@ const SLEEPS: &[&str] = &[
     // Looks at a system under test until it is done, and sends at the pace of the clock.
     "benches/src/bin/peer/latency.rs",
     "benches/src/bin/peer/process.rs",
+    // Writes records at the pace of the clock.
+    "benches/src/bin/write_path.rs",
     // Replays messages at the pace of the clock.
     "cli/src/demo/feed.rs",
     // Asks another process's log until a commit is seen, then kills that process.

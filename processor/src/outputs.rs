@@ -41,7 +41,6 @@ impl Outputs {
         let sink = broker.sink(&SinkConfig {
             name: config.client_id.clone(),
             delivery_timeout: config.task_timeout,
-            ..SinkConfig::default()
         })?;
         Ok(Outputs {
             broker,

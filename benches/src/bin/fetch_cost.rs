@@ -91,6 +91,7 @@ fn connect(arguments: &Arguments, fetch: KafkaFetch) -> Result<KafkaBroker, Box<
     let mut settings = KafkaSettings::new(bootstrap).reading_with(fetch);
     let producer = [
         ("compression.codec", arguments.compression.clone()),
+        ("batch.size", arguments.batch.to_string()),
         ("linger.ms", "100".into()),
     ];
     settings.producer = producer.map(|(name, value)| (name.to_owned(), value)).to_vec();
@@ -98,10 +99,7 @@ fn connect(arguments: &Arguments, fetch: KafkaFetch) -> Result<KafkaBroker, Box<
 }
 
 fn write(broker: &KafkaBroker, arguments: &Arguments, partitions: &[TopicPartition]) -> Result<(), Box<dyn Error>> {
-    let mut sink = broker.sink(&SinkConfig {
-        batch_bytes: arguments.batch,
-        ..SinkConfig::default()
-    })?;
+    let mut sink = broker.sink(&SinkConfig::default())?;
     let places = partitions.iter().map(|tp| sink.open(tp));
     let places = places.collect::<Result<Vec<_>, _>>()?;
     for number in 0..arguments.records {

@@ -51,6 +51,10 @@ pub const CASES: &[Case] = &[
         too_large_is_refused,
     ),
     (
+        "many records of a batch that is too small for them pass",
+        batches_are_as_small_as_the_topic_wants,
+    ),
+    (
         "a commit tells the last offsets and stores offsets with metadata",
         commits_carry_metadata,
     ),
@@ -411,6 +415,16 @@ fn too_large_is_refused(subject: &Subject<'_>) {
     sink.commit(&subject.group("too-large"), &mut |_| Vec::new())
         .expect("commit");
     assert_eq!(texts(&subject.read(&tp, 0, 2)), ["before", "behind"]);
+}
+
+fn batches_are_as_small_as_the_topic_wants(subject: &Subject<'_>) {
+    let spec = TopicSpec {
+        max_message_bytes: Some(4096),
+        ..TopicSpec::new(subject.name("small-batches"), 1)
+    };
+    let tp = TopicPartition::new(subject.topic_like(spec), 0);
+    subject.write(&tp, values(0..2000));
+    assert_eq!(texts(&subject.read(&tp, 0, 2000)), values(0..2000).collect::<Vec<_>>());
 }
 
 fn commits_carry_metadata(subject: &Subject<'_>) {

@@ -15,6 +15,7 @@ pub mod contract;
 pub mod fault;
 pub mod kafka;
 pub mod local;
+mod partitions;
 pub mod record_batch;
 
 use std::fmt;
@@ -93,8 +94,6 @@ impl Default for FetchConfig {
 pub struct SinkConfig {
     /// Shown in logs and to the broker as the client's name.
     pub name: String,
-    /// A batch is sealed when it has grown to about this many bytes. A larger record has a batch of its own.
-    pub batch_bytes: usize,
     /// How long a commit waits for acknowledgements before it gives up with [`FaultKind::Retry`].
     pub delivery_timeout: Duration,
 }
@@ -103,7 +102,6 @@ impl Default for SinkConfig {
     fn default() -> Self {
         Self {
             name: "millstream-sink".into(),
-            batch_bytes: 128 << 10,
             delivery_timeout: Duration::from_secs(120),
         }
     }

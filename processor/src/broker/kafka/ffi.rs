@@ -1,14 +1,15 @@
-//! What rdkafka's safe interface does not offer, and nothing else: the only `unsafe` of this crate.
+//! What rdkafka's safe interface does not offer, and nothing else: with [`produce`], the only `unsafe` of this crate.
 //!
 //! - Messages taken in batches: the safe poll makes one event and one allocation per message.
 //! - Header names as bytes, both ways: the safe interface panics at a name that is not UTF-8.
-//! - Producing with such headers, and with a topic handle instead of a look-up by name per record.
 //!
 //! The rules that make it sound, checked at each place:
 //! 1. A handle is made from a living client, keeps that client alive by an [`Arc`], and is destroyed once, in `Drop`.
 //! 2. A message's memory is lent for the time of one call and destroyed by us right after it, once.
 //! 3. librdkafka's clients, queues and topics may be used from any thread.
 #![allow(unsafe_code)]
+
+pub(super) mod produce;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use crate::broker::fault::{Fault, Result};
 use crate::broker::record_batch::headers::{self, Header};
@@ -211,139 +211,6 @@ impl Message<'_> {
 unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
     // SAFETY: promised by the caller.
     (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), len) })
-}
-
-/// A topic to produce to.
-pub(super) struct TopicHandle<C: ProducerContext + 'static> {
-    topic: *mut rd::rd_kafka_topic_t,
-    /// Rule 1.
-    producer: Arc<BaseProducer<C>>,
-}
-
-// SAFETY: rule 3; the producer that is kept alive is `Send` itself.
-unsafe impl<C: ProducerContext> Send for TopicHandle<C> {}
-
-/// A record to produce.
-pub(super) struct Produce<'a> {
-    pub(super) partition: i32,
-    pub(super) timestamp: i64,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
-    /// A well-formed header block, or empty.
-    pub(super) headers: &'a [u8],
-    /// Comes back with the delivery report, where the safe interface reads it as a `usize`.
-    pub(super) opaque: usize,
-}
-
-impl<C: ProducerContext<DeliveryOpaque = usize>> TopicHandle<C> {
-    /// A handle on `topic`.
-    pub(super) fn new(producer: Arc<BaseProducer<C>>, topic: &str) -> Result<Self> {
-        let name = CString::new(topic).map_err(|_| Fault::misuse(format!("topic name {topic:?} has a NUL")))?;
-        // SAFETY: the client is alive; the name is copied; without a configuration the client's own is taken.
-        let handle = unsafe { rd::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
-        if handle.is_null() {
-            return Err(Fault::fatal(format!(
-                "the Kafka client gives no handle for topic {topic}"
-            )));
-        }
-        Ok(Self {
-            topic: handle,
-            producer,
-        })
-    }
-
-    /// Copies the record into the client's queue.
-    pub(super) fn produce(&self, record: &Produce<'_>) -> Result<(), RDKafkaErrorCode> {
-        use rd::rd_kafka_vtype_t as vtype;
-        let headers = HeaderList::new(record.headers);
-        let mut fields: [rd::rd_kafka_vu_t; 8] = [field(vtype::RD_KAFKA_VTYPE_END, |_| ()); 8];
-        let mut count = 0;
-        let mut set = |kind, fill: &dyn Fn(&mut rd::rd_kafka_vu_s__bindgen_ty_1)| {
-            fields[count] = field(kind, fill);
-            count += 1;
-        };
-        set(vtype::RD_KAFKA_VTYPE_RKT, &|u| u.rkt = self.topic);
-        set(vtype::RD_KAFKA_VTYPE_PARTITION, &|u| u.i32_ = record.partition);
-        set(vtype::RD_KAFKA_VTYPE_MSGFLAGS, &|u| u.i = rd::RD_KAFKA_MSG_F_COPY);
-        set(vtype::RD_KAFKA_VTYPE_TIMESTAMP, &|u| u.i64_ = record.timestamp);
-        set(vtype::RD_KAFKA_VTYPE_OPAQUE, &|u| u.ptr = record.opaque as *mut c_void);
-        if let Some(key) = record.key {
-            set(vtype::RD_KAFKA_VTYPE_KEY, &|u| u.mem = memory(key));
-        }
-        if let Some(value) = record.value {
-            set(vtype::RD_KAFKA_VTYPE_VALUE, &|u| u.mem = memory(value));
-        }
-        if let Some(list) = &headers {
-            set(vtype::RD_KAFKA_VTYPE_HEADERS, &|u| u.headers = list.0);
-        }
-        // SAFETY: the client is alive; `count` fields are set, each with the member that its kind names. Key and value are
-        // copied (`F_COPY`) and not written to.
-        let error = unsafe { rd::rd_kafka_produceva(self.producer.client().native_ptr(), fields.as_ptr(), count) };
-        if error.is_null() {
-            // The record owns the headers now.
-            if let Some(headers) = headers {
-                std::mem::forget(headers);
-            }
-            return Ok(());
-        }
-        // SAFETY: a valid error that is ours to destroy, once.
-        let code = unsafe {
-            let code = rd::rd_kafka_error_code(error);
-            rd::rd_kafka_error_destroy(error);
-            code
-        };
-        Err(code.into())
-    }
-}
-
-impl<C: ProducerContext> Drop for TopicHandle<C> {
-    fn drop(&mut self) {
-        // SAFETY: our reference, given back once; the producer is dropped after this.
-        unsafe { rd::rd_kafka_topic_destroy(self.topic) }
-    }
-}
-
-fn field(kind: rd::rd_kafka_vtype_t, fill: impl Fn(&mut rd::rd_kafka_vu_s__bindgen_ty_1)) -> rd::rd_kafka_vu_t {
-    let mut field = rd::rd_kafka_vu_t {
-        vtype: kind,
-        u: rd::rd_kafka_vu_s__bindgen_ty_1 { _pad: [0; 64] },
-    };
-    fill(&mut field.u);
-    field
-}
-
-fn memory(bytes: &[u8]) -> rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
-    rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
-        ptr: bytes.as_ptr().cast_mut().cast(),
-        size: bytes.len(),
-    }
-}
-
-/// Headers on their way to a record; destroyed unless a record took them.
-struct HeaderList(*mut rd::rd_kafka_headers_t);
-
-impl HeaderList {
-    fn new(block: &[u8]) -> Option<Self> {
-        if block.is_empty() {
-            return None;
-        }
-        // SAFETY: makes a list, which is ours.
-        let list = Self(unsafe { rd::rd_kafka_headers_new(8) });
-        headers::visit(block, &mut |(name, value)| {
-            let (start, len) = value.map_or((ptr::null(), -1), |value| (value.as_ptr(), value.len() as isize));
-            // SAFETY: the list is ours and alive; name and value are copied. A name of no bytes is given with its length
-            // 0, at a place that is not read.
-            unsafe { rd::rd_kafka_header_add(list.0, name.as_ptr().cast(), name.len() as isize, start.cast(), len) };
-        });
-        Some(list)
-    }
-}
-
-impl Drop for HeaderList {
-    fn drop(&mut self) {
-        // SAFETY: ours, and no record took it (then it is forgotten).
-        unsafe { rd::rd_kafka_headers_destroy(self.0) }
-    }
 }
 
 /// Where a partition ended when it was last fetched; asks nobody.

@@ -14,6 +14,7 @@ mod groups;
 #[cfg(any(test, feature = "testing"))]
 pub mod history;
 mod native;
+mod pusher;
 mod settings;
 mod sink;
 pub mod wire;

@@ -164,14 +164,25 @@ impl KafkaSettings {
         config
     }
 
+    /// Whether the user has decided how long a record waits for others, by any of its names.
+    pub(super) fn sets_linger(&self) -> bool {
+        let linger = |(name, _): &(String, String)| name == "linger.ms" || name == "queue.buffering.max.ms";
+        self.common.iter().chain(&self.producer).any(linger)
+    }
+
     /// A producer without transactions.
     pub(super) fn sink(&self, sink: &SinkConfig) -> ClientConfig {
         let mut config = self.client(&sink.name);
-        config.set("batch.size", sink.batch_bytes.clamp(1024, 1 << 30).to_string());
+        // Few large requests: each costs the client some 20 us. `KafkaSink` makes it smaller for topics that want less.
+        config.set("batch.size", "500000");
         config.set("batch.num.messages", "100000");
-        config.set("queue.buffering.max.kbytes", "65536");
-        config.set("queue.buffering.max.messages", "500000");
-        config.set("linger.ms", "5");
+        // Beyond these `Sink::append` waits. librdkafka allows 5 *records* of a partition under way where it means 5
+        // requests, that is one request; while a record waits behind it for longer than `linger.ms`, its thread polls
+        // without a pause. So the queue is short and the time long; what would linger for nothing is pushed, see
+        // `KafkaSink::send`.
+        config.set("queue.buffering.max.kbytes", "32768");
+        config.set("queue.buffering.max.messages", "20000");
+        config.set("linger.ms", "50");
         // What is too large is decided by the topic, see `Sink::append`.
         config.set("message.max.bytes", "1000000000");
         let timeout = sink.delivery_timeout.as_millis().clamp(1000, 2_147_483_647);

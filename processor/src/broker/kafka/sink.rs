@@ -1,29 +1,32 @@
 //! Writes to a cluster: an idempotent producer; a commit waits for every report before the offsets go.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext, PurgeConfig};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer, PurgeConfig};
 
 use super::admin::KafkaAdmin;
 use super::errors;
-use super::ffi::{Produce, TopicHandle};
+use super::ffi::produce::{Produce, Report, ReportQueue, TopicHandle};
 use super::groups::Groups;
+use super::pusher::Pusher;
 use super::settings::KafkaSettings;
 use crate::broker::fault::{Fault, Result};
+use crate::broker::partitions::Partitions;
 use crate::broker::record_batch::headers;
 use crate::broker::{
     Acked, Admin, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition,
 };
 
-/// How long one look at the delivery reports takes. The client's own `flush` sleeps 100 ms at a time.
-const GLANCE: Duration = Duration::from_millis(1);
+/// How long one wait for delivery reports takes, in milliseconds; it ends at the first that comes.
+const GLANCE_MS: i32 = 10;
 /// What a batch of one record has besides its key, value and headers, at most.
-const OVERHEAD: usize = 130;
+const BATCH_OVERHEAD: usize = 130;
+/// So many bytes that are not acknowledged leave by themselves: batches fill up, and what is left lingers behind them.
+const CROWD: usize = 256 << 10;
+/// What the client keeps for a record besides its key and value.
+const MEMORY_OVERHEAD: usize = 192;
 
 /// A writer to a cluster.
 pub(super) struct KafkaSink {
@@ -32,63 +35,47 @@ pub(super) struct KafkaSink {
     admin: Arc<KafkaAdmin>,
     groups: Arc<Groups>,
     topics: Vec<Topic>,
-    /// Topic and partition of each reference.
-    partitions: Vec<(usize, TopicPartition)>,
-    by_name: HashMap<TopicPartition, PartitionRef>,
-    /// Dropped after `topics`, whose handles need it.
-    producer: Arc<BaseProducer<Reports>>,
+    partitions: Partitions<Target>,
+    progress: Progress,
+    zero: ZeroTimestamps,
+    client: Client,
+}
+
+/// A producer with what belongs to it.
+struct Client {
+    reports: ReportQueue<DefaultProducerContext>,
+    pusher: Pusher,
+    /// Whether records leave as soon as it is good, not as the user's linger says.
+    eager: bool,
+    producer: Arc<BaseProducer>,
+    /// No batch is larger, but one of a single record.
+    batch_bytes: usize,
 }
 
 struct Topic {
     name: Arc<str>,
-    handle: TopicHandle<Reports>,
+    handle: TopicHandle<DefaultProducerContext>,
     partitions: i32,
     max_message_bytes: usize,
 }
 
-/// What the delivery reports have told since the last commit.
-#[derive(Default)]
-struct Reports(Mutex<Progress>);
+/// A partition that is written to.
+struct Target {
+    /// Its place among the topics.
+    topic: usize,
+    /// The last offset written since the last commit; -1 is "written, but the broker did not say where".
+    last: Option<i64>,
+}
 
+/// What has become of the records since the last commit.
 #[derive(Default)]
 struct Progress {
-    /// The last offset of each partition, by reference; -1 is "written, but the broker did not say where".
-    last: Vec<Option<i64>>,
-    failed: Option<(KafkaError, PartitionRef)>,
+    /// Bytes that are not acknowledged.
     buffered: usize,
-}
-
-impl Reports {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Reports {}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, report: &DeliveryResult<'_>, partition: usize) {
-        let mut progress = self.progress();
-        let (message, error) = match report {
-            Ok(message) => (message, None),
-            Err((error, message)) => (message, Some(error)),
-        };
-        let size = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len) + OVERHEAD;
-        progress.buffered = progress.buffered.saturating_sub(size);
-        if let Some(error) = error {
-            if progress.failed.is_none() {
-                progress.failed = Some((error.clone(), PartitionRef(partition as u32)));
-            }
-            return;
-        }
-        if progress.last.len() <= partition {
-            progress.last.resize(partition + 1, None);
-        }
-        let last = &mut progress.last[partition];
-        *last = (*last).max(Some(message.offset().max(-1)));
-    }
+    /// Bytes appended since the last [`Sink::send`].
+    appended: usize,
+    /// The first record that was not written.
+    failed: Option<(RDKafkaErrorCode, PartitionRef)>,
 }
 
 impl KafkaSink {
@@ -99,14 +86,15 @@ impl KafkaSink {
         groups: Arc<Groups>,
     ) -> Result<Self> {
         Ok(Self {
-            producer: producer(settings, config)?,
+            client: Client::new(settings, config, usize::MAX)?,
             settings: settings.clone(),
             config: config.clone(),
             admin,
             groups,
             topics: Vec::new(),
-            partitions: Vec::new(),
-            by_name: HashMap::new(),
+            partitions: Partitions::default(),
+            progress: Progress::default(),
+            zero: ZeroTimestamps::default(),
         })
     }
 
@@ -120,8 +108,14 @@ impl KafkaSink {
                 "there is no topic {name} in Kafka at {place}: create it first"
             )));
         };
-        let handle = TopicHandle::new(self.producer.clone(), name)?;
         let (partitions, max_message_bytes) = (info.partitions, info.max_message_bytes);
+        if max_message_bytes < self.client.batch_bytes {
+            // The broker would refuse full batches for good.
+            self.wait_for_all()?;
+            self.failure()?;
+            self.start_anew(max_message_bytes)?;
+        }
+        let handle = TopicHandle::new(self.client.producer.clone(), name)?;
         self.topics.push(Topic {
             name: name.clone(),
             handle,
@@ -131,77 +125,158 @@ impl KafkaSink {
         Ok(self.topics.len() - 1)
     }
 
+    /// Takes the reports that have come; waits for one when none has. False when there was none.
+    fn look(&mut self, wait_ms: i32) -> bool {
+        let Self {
+            client,
+            partitions,
+            progress,
+            ..
+        } = self;
+        client
+            .reports
+            .take(wait_ms, &mut |report| progress.note(&report, partitions))
+    }
+
     /// Looks at the reports until `done` or the delivery time-out is over.
-    fn wait_until(&self, done: impl Fn() -> Result<bool>) -> Result<()> {
+    fn wait_until(&mut self, mut done: impl FnMut(&mut Self) -> Result<bool>) -> Result<()> {
         // The client gives up on a record after the same time; let it speak first.
         let deadline = Instant::now() + self.config.delivery_timeout + Duration::from_secs(5);
-        while !done()? {
+        while !done(self)? {
             if Instant::now() >= deadline {
-                let (waiting, limit) = (self.producer.in_flight_count(), self.config.delivery_timeout);
+                let (waiting, limit) = (self.client.in_flight(), self.config.delivery_timeout);
                 return Err(Fault::retry(format!(
                     "{waiting} records are not acknowledged after {limit:?}"
                 )));
             }
-            self.producer.poll(GLANCE);
+            self.look(GLANCE_MS);
         }
         Ok(())
     }
 
-    fn failure(&self) -> Result<()> {
-        match &self.producer.context().progress().failed {
-            None => Ok(()),
-            Some((error, at)) => {
-                let place = self
-                    .partitions
-                    .get(at.0 as usize)
-                    .map(|(_, tp)| tp.to_string())
-                    .unwrap_or_default();
-                Err(errors::fault(
-                    &format!("a record for {place} was not written"),
-                    error.clone(),
-                ))
+    /// Until every record has its report.
+    fn wait_for_all(&mut self) -> Result<()> {
+        self.wait_until(|sink| {
+            let done = sink.client.in_flight() == 0;
+            if !done {
+                // A commit waits for nobody's company.
+                sink.client.pusher.push();
             }
-        }
+            Ok(done)
+        })
+    }
+
+    /// The client's queue is full: reports make room.
+    #[cold]
+    fn append_when_there_is_room(&mut self, to: PartitionRef, record: &Produce<'_>) -> Result<()> {
+        self.wait_until(|sink| {
+            let (tp, target) = sink.partitions.get_mut(to)?;
+            match sink.topics[target.topic].handle.produce(record) {
+                Ok(()) => Ok(true),
+                Err(RDKafkaErrorCode::QueueFull) => Ok(false),
+                Err(code) => Err(not_taken(tp, code)),
+            }
+        })
+    }
+
+    fn failure(&mut self) -> Result<()> {
+        let Some((code, at)) = self.progress.failed else {
+            return Ok(());
+        };
+        let (tp, _) = self.partitions.get_mut(at)?;
+        Err(errors::code_fault(&format!("a record for {tp} was not written"), code))
     }
 
     /// Takes a new producer in place of one that cannot go on; references stay what they are.
-    fn start_anew(&mut self) -> Result<()> {
-        self.producer = producer(&self.settings, &self.config)?;
+    fn start_anew(&mut self, batch_bytes: usize) -> Result<()> {
+        self.client = Client::new(&self.settings, &self.config, batch_bytes)?;
         for topic in &mut self.topics {
-            topic.handle = TopicHandle::new(self.producer.clone(), &topic.name)?;
+            topic.handle = TopicHandle::new(self.client.producer.clone(), &topic.name)?;
         }
         Ok(())
     }
 
     /// The last offset of each partition written since the last commit.
     fn acked(&self) -> Result<Acked> {
-        let progress = self.producer.context().progress();
         let mut acked = Acked::default();
-        for ((_, tp), last) in self.partitions.iter().zip(&progress.last) {
-            match last {
-                None => (),
+        for (tp, target) in self.partitions.iter() {
+            let last = match target.last {
+                None => continue,
                 // A repeated write was recognised and its offset not told: it is before the end.
-                Some(-1) => acked
-                    .last
-                    .push((tp.clone(), self.admin.end_offsets(std::slice::from_ref(tp))?[0] - 1)),
-                Some(offset) => acked.last.push((tp.clone(), *offset)),
-            }
+                Some(-1) => self.admin.end_offsets(std::slice::from_ref(tp))?[0] - 1,
+                Some(offset) => offset,
+            };
+            acked.last.push((tp.clone(), last));
         }
         Ok(acked)
     }
+
+    /// The next commit is about what comes from now on.
+    fn forget_offsets(&mut self) {
+        self.partitions.iter_mut().for_each(|(_, target)| target.last = None);
+    }
 }
 
-fn producer(settings: &KafkaSettings, config: &SinkConfig) -> Result<Arc<BaseProducer<Reports>>> {
-    let made = settings.sink(config).create_with_context(Reports::default());
-    Ok(Arc::new(
-        made.map_err(|e| errors::fault("cannot make a Kafka producer", e))?,
-    ))
+/// Records whose timestamp is 0, which librdkafka takes for "now".
+#[derive(Default)]
+struct ZeroTimestamps {
+    told: bool,
+}
+
+impl ZeroTimestamps {
+    /// A millisecond is the smallest lie there is. It is told once.
+    #[cold]
+    fn instead(&mut self, of: &TopicPartition) -> i64 {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(
+                "a record for {of} has timestamp 0, which the Kafka client cannot write: it and others get 1"
+            );
+        }
+        1
+    }
+}
+
+impl Progress {
+    fn note(&mut self, report: &Report, partitions: &mut Partitions<Target>) {
+        self.buffered = self.buffered.saturating_sub(report.len + MEMORY_OVERHEAD);
+        let at = PartitionRef(report.tag as u32);
+        if let Some(code) = report.error {
+            self.failed.get_or_insert((code, at));
+        } else if let Ok((_, target)) = partitions.get_mut(at) {
+            target.last = target.last.max(Some(report.offset.max(-1)));
+        }
+    }
+}
+
+impl Client {
+    /// A producer whose batches have no more than `batch_bytes`, or fewer if the settings say so.
+    fn new(settings: &KafkaSettings, config: &SinkConfig, batch_bytes: usize) -> Result<Self> {
+        let mut config = settings.sink(config);
+        let set = config.get("batch.size").and_then(|bytes| bytes.parse().ok());
+        let batch_bytes = set.unwrap_or(usize::MAX).min(batch_bytes);
+        config.set("batch.size", batch_bytes.to_string());
+        let made: BaseProducer = config
+            .create()
+            .map_err(|e| errors::fault("cannot make a Kafka producer", e))?;
+        let producer = Arc::new(made);
+        Ok(Self {
+            reports: ReportQueue::new(producer.clone())?,
+            pusher: Pusher::start(producer.clone())?,
+            eager: !settings.sets_linger(),
+            producer,
+            batch_bytes,
+        })
+    }
+
+    fn in_flight(&self) -> i32 {
+        self.producer.in_flight_count()
+    }
 }
 
 impl Sink for KafkaSink {
     fn open(&mut self, partition: &TopicPartition) -> Result<PartitionRef> {
-        if let Some(known) = self.by_name.get(partition) {
-            return Ok(*known);
+        if let Some(known) = self.partitions.known(partition) {
+            return Ok(known);
         }
         let topic = self.topic(&partition.topic)?;
         let count = self.topics[topic].partitions;
@@ -210,10 +285,7 @@ impl Sink for KafkaSink {
                 "there is no {partition}: the topic has {count} partitions"
             )));
         }
-        let reference = PartitionRef(self.partitions.len() as u32);
-        self.partitions.push((topic, partition.clone()));
-        self.by_name.insert(partition.clone(), reference);
-        Ok(reference)
+        Ok(self.partitions.add(partition.clone(), Target { topic, last: None }))
     }
 
     fn append(
@@ -224,76 +296,90 @@ impl Sink for KafkaSink {
         value: Option<&[u8]>,
         headers: RawHeaders<'_>,
     ) -> Result<()> {
-        let Some((topic, tp)) = self.partitions.get(to.0 as usize) else {
-            return Err(Fault::misuse(format!(
-                "partition {} was never opened by this sink",
-                to.0
-            )));
-        };
-        let topic = &self.topics[*topic];
+        let (tp, target) = self.partitions.get_mut(to)?;
+        let topic = &self.topics[target.topic];
         if !headers.is_empty() && !headers::is_well_formed(headers) {
             return Err(Fault::misuse(format!(
                 "a record for {tp} has headers that are not well formed"
             )));
         }
-        let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + OVERHEAD;
-        if size + headers.len() > topic.max_message_bytes {
-            let most = topic.max_message_bytes;
-            return Err(Fault::misuse(format!(
-                "a record of about {size} bytes is too large for {tp}, which takes batches of {most} bytes: raise the \
-                 topic's max.message.bytes or send less"
-            )));
+        let len = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if len + headers.len() + BATCH_OVERHEAD > topic.max_message_bytes {
+            return Err(too_large(tp, len, topic.max_message_bytes));
         }
-        // librdkafka takes 0 for "now". A millisecond is the smallest lie there is.
-        let timestamp = if timestamp == 0 { 1 } else { timestamp };
         let record = Produce {
             partition: tp.partition,
-            timestamp,
+            timestamp: if timestamp == 0 {
+                self.zero.instead(tp)
+            } else {
+                timestamp
+            },
             key,
             value,
             headers,
-            opaque: to.0 as usize,
+            tag: to.0 as usize,
         };
-        self.producer.context().progress().buffered += size;
-        self.wait_until(|| match topic.handle.produce(&record) {
-            Ok(()) => Ok(true),
-            // Its queue is full: reports make room.
-            Err(RDKafkaErrorCode::QueueFull) => Ok(false),
-            Err(code) => Err(errors::code_fault(&format!("a record for {tp} was not taken"), code)),
-        })
-        .inspect_err(|_| {
-            let mut progress = self.producer.context().progress();
-            progress.buffered = progress.buffered.saturating_sub(size);
-        })
+        match topic.handle.produce(&record) {
+            Ok(()) => (),
+            Err(RDKafkaErrorCode::QueueFull) => self.append_when_there_is_room(to, &record)?,
+            Err(code) => return Err(not_taken(tp, code)),
+        }
+        self.progress.buffered += len + MEMORY_OVERHEAD;
+        self.progress.appended += len + MEMORY_OVERHEAD;
+        Ok(())
     }
 
     fn send(&mut self) -> Result<()> {
-        // The client's threads send by themselves.
-        self.producer.poll(Duration::ZERO);
+        // The client's threads send by themselves. Here its memory is given back.
+        while self.look(0) {}
+        let (buffered, appended) = (self.progress.buffered, std::mem::take(&mut self.progress.appended));
+        if self.client.eager && appended > 0 && buffered > 0 {
+            if buffered <= appended {
+                // Whatever came before is acknowledged: there is nothing to wait for.
+                self.client.pusher.push();
+            } else if buffered <= CROWD {
+                self.client.pusher.push_when_quiet();
+            }
+        }
         self.failure()
     }
 
     fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
-        self.wait_until(|| Ok(self.producer.in_flight_count() == 0))?;
+        self.wait_for_all()?;
         self.failure()?;
         let acked = self.acked()?;
         self.groups.commit(group, &offsets(&acked))?;
-        self.producer.context().progress().last.clear();
+        self.forget_offsets();
         Ok(())
     }
 
     fn abort(&mut self) -> Result<()> {
         // What is under way may still be written: at-least-once. The next commit must not take it for its own.
-        self.producer.purge(PurgeConfig::default().queue());
-        let waited = self.wait_until(|| Ok(self.producer.in_flight_count() == 0));
-        if waited.is_err() || self.producer.client().fatal_error().is_some() {
-            return self.start_anew();
+        self.client.producer.purge(PurgeConfig::default().queue());
+        let waited = self.wait_for_all();
+        self.progress = Progress::default();
+        self.forget_offsets();
+        if waited.is_err() || self.client.producer.client().fatal_error().is_some() {
+            return self.start_anew(self.client.batch_bytes);
         }
-        *self.producer.context().progress() = Progress::default();
         Ok(())
     }
 
     fn buffered_bytes(&self) -> usize {
-        self.producer.context().progress().buffered
+        self.progress.buffered
     }
+}
+
+#[cold]
+fn not_taken(tp: &TopicPartition, code: RDKafkaErrorCode) -> Fault {
+    errors::code_fault(&format!("a record for {tp} was not taken"), code)
+}
+
+#[cold]
+fn too_large(tp: &TopicPartition, len: usize, most: usize) -> Fault {
+    Fault::misuse(format!(
+        "a record of about {} bytes is too large for {tp}, which takes batches of {most} bytes: raise the topic's \
+         max.message.bytes or send less",
+        len + BATCH_OVERHEAD
+    ))
 }

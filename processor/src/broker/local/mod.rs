@@ -109,9 +109,9 @@ impl Broker for LocalLog {
         Ok(Box::new(LocalFetch::new(self.shared.clone(), config.clone())))
     }
 
-    fn sink(&self, config: &SinkConfig) -> Result<Box<dyn Sink>> {
+    fn sink(&self, _config: &SinkConfig) -> Result<Box<dyn Sink>> {
         drop(self.shared.writing()?);
-        Ok(Box::new(LocalSink::new(self.shared.clone(), config.clone())))
+        Ok(Box::new(LocalSink::new(self.shared.clone())))
     }
 
     fn membership(&self, config: &MembershipConfig) -> Result<Box<dyn Membership>> {

@@ -1,6 +1,5 @@
 //! Writes the embedded log: a commit is one atomic write.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use millstream_state::engine::{RowRef, WriteSet};
@@ -9,19 +8,20 @@ use super::layout::{self, BATCHES, META, OFFSETS, PartitionRow};
 use super::shared::{Shared, View, Writing};
 use super::{admin, compaction, retention};
 use crate::broker::fault::{Fault, Result};
+use crate::broker::partitions::Partitions;
 use crate::broker::record_batch::BatchSummary;
 use crate::broker::record_batch::{BatchBuilder, HEADER_LEN, headers, set_base_offset};
-use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition};
+use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, TopicPartition};
 
+/// A batch is sealed when it has grown to about this many bytes. A larger record has a batch of its own.
+const BATCH_BYTES: usize = 128 << 10;
 /// How many emptied buffers are kept for the next batches.
 const SPARE_BUFFERS: usize = 64;
 
 /// A writer of the embedded log.
 pub(super) struct LocalSink {
     shared: Arc<Shared>,
-    config: SinkConfig,
-    partitions: Vec<Open>,
-    by_name: HashMap<TopicPartition, PartitionRef>,
+    partitions: Partitions<Open>,
     /// Bytes of sealed batches and of those being built.
     buffered: usize,
     spare: Vec<Vec<u8>>,
@@ -29,7 +29,6 @@ pub(super) struct LocalSink {
 
 /// A partition that is written to.
 struct Open {
-    partition: TopicPartition,
     topic_id: u32,
     max_message_bytes: usize,
     /// Only the last record of each key is kept, so every record needs one.
@@ -43,18 +42,16 @@ struct Open {
 struct Plan {
     /// Key of each sealed batch, in the order of the partitions and their batches.
     batch_keys: Vec<[u8; 16]>,
-    /// The partitions written, as they will be.
-    partitions: Vec<(usize, PartitionRow)>,
+    /// The partitions written, as they will be, with their keys; in the order of `acked`.
+    partitions: Vec<([u8; 9], PartitionRow)>,
     acked: Acked,
 }
 
 impl LocalSink {
-    pub(super) fn new(shared: Arc<Shared>, config: SinkConfig) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            config,
-            partitions: Vec::new(),
-            by_name: HashMap::new(),
+            partitions: Partitions::default(),
             buffered: 0,
             spare: Vec::new(),
         }
@@ -63,12 +60,11 @@ impl LocalSink {
     /// Gives every sealed batch its offset.
     fn plan(&mut self, view: &View) -> Result<Plan> {
         let mut plan = Plan::default();
-        for (index, open) in self.partitions.iter_mut().enumerate() {
+        for (tp, open) in self.partitions.iter_mut() {
             open.seal();
             if open.sealed.is_empty() {
                 continue;
             }
-            let tp = &open.partition;
             let (topic, row) = admin::known(view, tp)?;
             if topic.id != open.topic_id {
                 return Err(Fault::misuse(format!(
@@ -85,7 +81,8 @@ impl LocalSink {
                 row.dirty_bytes += batch.len() as u64;
             }
             plan.acked.last.push((tp.clone(), row.end - 1));
-            plan.partitions.push((index, row));
+            plan.partitions
+                .push((layout::partition_key(topic.id, tp.partition), row));
         }
         Ok(plan)
     }
@@ -93,12 +90,8 @@ impl LocalSink {
     /// Writes batches, the partitions' new ends and the offsets; all or nothing.
     fn write(&self, view: &mut View, plan: &Plan, group: &GroupToken, offsets: &[OffsetCommit]) -> Result<()> {
         let offset_rows = offset_rows(view, group, offsets)?;
-        let batches = self.partitions.iter().flat_map(|open| &open.sealed);
-        let ends: Vec<_> = plan
-            .partitions
-            .iter()
-            .map(|(index, row)| (self.key(*index), row.encode()))
-            .collect();
+        let batches = self.partitions.iter().flat_map(|(_, open)| &open.sealed);
+        let ends: Vec<_> = plan.partitions.iter().map(|(key, row)| (key, row.encode())).collect();
         let batch_row = |(key, batch)| -> (_, RowRef<'_>) {
             let (key, batch): (&[u8; 16], &Vec<u8>) = (key, batch);
             (BATCHES, (&key[..], Some(&batch[..])))
@@ -116,8 +109,7 @@ impl LocalSink {
                 ..WriteSet::default()
             })?;
         }
-        for (index, row) in &plan.partitions {
-            let tp = &self.partitions[*index].partition;
+        for ((tp, _), (_, row)) in plan.acked.last.iter().zip(&plan.partitions) {
             let place = view
                 .topics
                 .get_mut(&tp.topic)
@@ -129,17 +121,12 @@ impl LocalSink {
         Ok(())
     }
 
-    fn key(&self, index: usize) -> [u8; 9] {
-        let open = &self.partitions[index];
-        layout::partition_key(open.topic_id, open.partition.partition)
-    }
-
     /// Forgets the batches and keeps their memory.
     fn clear(&mut self) {
-        for open in &mut self.partitions {
+        for (_, open) in self.partitions.iter_mut() {
             open.builder.clear();
             let room = SPARE_BUFFERS.saturating_sub(self.spare.len());
-            let most = 2 * self.config.batch_bytes;
+            let most = 2 * BATCH_BYTES;
             self.spare.extend(
                 open.sealed
                     .drain(..)
@@ -175,22 +162,19 @@ fn offset_rows(view: &View, group: &GroupToken, offsets: &[OffsetCommit]) -> Res
 
 impl Sink for LocalSink {
     fn open(&mut self, partition: &TopicPartition) -> Result<PartitionRef> {
-        if let Some(known) = self.by_name.get(partition) {
-            return Ok(*known);
+        if let Some(known) = self.partitions.known(partition) {
+            return Ok(known);
         }
         let view = self.shared.view()?;
         let (topic, _) = admin::known(&view, partition)?;
-        let reference = PartitionRef(self.partitions.len() as u32);
-        self.partitions.push(Open {
-            partition: partition.clone(),
+        let opened = Open {
             topic_id: topic.id,
             max_message_bytes: topic.max_message_bytes,
             needs_key: topic.cleanup().compacts(),
             builder: BatchBuilder::default(),
             sealed: Vec::new(),
-        });
-        self.by_name.insert(partition.clone(), reference);
-        Ok(reference)
+        };
+        Ok(self.partitions.add(partition.clone(), opened))
     }
 
     fn append(
@@ -201,31 +185,25 @@ impl Sink for LocalSink {
         value: Option<&[u8]>,
         headers: RawHeaders<'_>,
     ) -> Result<()> {
-        let Some(open) = self.partitions.get_mut(to.0 as usize) else {
-            return Err(Fault::misuse(format!(
-                "partition {} was never opened by this sink",
-                to.0
-            )));
-        };
+        let (tp, open) = self.partitions.get_mut(to)?;
         if !headers.is_empty() && !headers::is_well_formed(headers) {
             return Err(Fault::misuse(format!(
-                "a record for {} has headers that are not well formed",
-                open.partition
+                "a record for {tp} has headers that are not well formed"
             )));
         }
         if open.needs_key && key.is_none() {
-            let topic = &open.partition.topic;
+            let topic = &tp.topic;
             return Err(Fault::misuse(format!(
                 "topic {topic} is compacted: a record without a key cannot be written to it"
             )));
         }
         let mut len = open.builder.len_with(key, value, headers);
-        if len > self.config.batch_bytes && !open.builder.is_empty() {
+        if len > BATCH_BYTES.min(open.max_message_bytes) && !open.builder.is_empty() {
             open.seal();
             len = open.builder.len_with(key, value, headers);
         }
         if len > open.max_message_bytes {
-            return Err(too_large(open, len));
+            return Err(too_large(tp, open.max_message_bytes, len));
         }
         if open.builder.is_empty() {
             let buffer = self.spare.pop().unwrap_or_default();
@@ -283,15 +261,10 @@ fn house_keeping(shared: &Shared, writing: &mut Writing, acked: &Acked) -> Resul
         .try_for_each(|(tp, _)| compaction::compact_if_dirty(shared, writing, tp))
 }
 
-fn too_large(open: &Open, len: usize) -> Fault {
-    let Open {
-        partition,
-        max_message_bytes,
-        ..
-    } = open;
+fn too_large(tp: &TopicPartition, most: usize, len: usize) -> Fault {
     Fault::misuse(format!(
-        "a record of about {} bytes is too large for {partition}, which takes batches of {max_message_bytes} bytes: raise \
-         the topic's max.message.bytes or send less",
+        "a record of about {} bytes is too large for {tp}, which takes batches of {most} bytes: raise the topic's \
+         max.message.bytes or send less",
         len - HEADER_LEN
     ))
 }
