@@ -198,7 +198,10 @@ impl Cluster {
         let deadline = self.now().saturating_add(timeout);
         let mut ready = Vec::new();
         loop {
-            self.on_time()?;
+            // Told below: what has been answered is handed out first.
+            if let Err(fault) = self.on_time() {
+                self.fault = Some(fault);
+            }
             let idle = self.replies.is_empty() && self.fault.is_none() && !self.changed;
             let wait = if idle {
                 self.wait_until(deadline)

@@ -239,20 +239,12 @@ impl Connection {
     }
 
     fn on_answer(&mut self, frame: Bytes, transport: &mut dyn Transport, arrived: &mut Vec<Arrived>) -> Result<()> {
+        let body = self.opened(frame)?;
+        // Not before the answer is known to be its own: what is taken out here is not told as lost.
         let Some(request) = self.in_flight.pop_front() else {
-            return Err(self.untrusted(&Malformed::new("it answers what was not asked")));
+            return Ok(());
         };
         let (api, version) = (request.api, request.version);
-        let garbled = |place: &Place, e: &Malformed| malformed(api, version, place, e);
-        let mut header = Reader::new(frame, api.is_flexible(version) && api.key != ApiVersions::API.key);
-        let correlation = header.i32().map_err(|e| garbled(&self.place, &e))?;
-        if correlation != request.correlation {
-            let (found, due) = (correlation, request.correlation);
-            let order = Malformed::new(format!("it has number {found}, {due} is due"));
-            return Err(garbled(&self.place, &order));
-        }
-        header.skip_tags().map_err(|e| garbled(&self.place, &e))?;
-        let body = header.rest();
         match request.asked {
             Asked::Caller(ticket) => {
                 if api.throttles {
@@ -265,6 +257,25 @@ impl Connection {
                 let mut body = Reader::new(body, api.is_flexible(version));
                 self.on_handshake(version, &mut body, transport)
             }
+        }
+    }
+
+    /// What an answer says behind its header, which must be that of the answer that is due.
+    fn opened(&self, frame: Bytes) -> Result<Bytes> {
+        let Some(due) = self.in_flight.front() else {
+            return Err(self.untrusted(&Malformed::new("it answers what was not asked")));
+        };
+        // The answer that tells the versions cannot depend on them.
+        let has_tags = due.api.is_flexible(due.version) && due.api.key != ApiVersions::API.key;
+        let mut header = Reader::new(frame, has_tags);
+        let number = header.i32().and_then(|number| header.skip_tags().map(|()| number));
+        match number {
+            Ok(number) if number == due.correlation => Ok(header.rest()),
+            Ok(number) => {
+                let due = due.correlation;
+                Err(self.untrusted(&Malformed::new(format!("it has number {number}, {due} is due"))))
+            }
+            Err(error) => Err(self.untrusted(&error)),
         }
     }
 

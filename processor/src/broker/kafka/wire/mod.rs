@@ -39,6 +39,13 @@ mod tls;
 mod sockets;
 mod transport;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod layouts;
+#[cfg(test)]
+mod tests;
+
 pub use call::{Api, Call, Reply, Ticket};
 pub use catalog::{BrokerId, Leader, Topic, TopicState};
 pub use cluster::Cluster;

@@ -8,6 +8,8 @@ use rdkafka::config::ClientConfig;
 use super::metadata::Address;
 use super::sasl::{Credentials, Mechanism};
 use super::tls::{self, TlsSettings};
+use crate::broker::FetchConfig;
+use crate::broker::kafka::KafkaSettings;
 
 /// Settings that our connections cannot serve: the caller takes librdkafka, which can, or says better what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,11 @@ const ELSEWHERE: &[&str] = &[
 ];
 
 impl Settings {
+    /// The settings of a reader.
+    pub fn of_reader(kafka: &KafkaSettings, fetch: &FetchConfig) -> Result<Self, Unsupported> {
+        Self::read(&kafka.fetch(fetch))
+    }
+
     /// Reads the settings of a client, as `KafkaSettings` makes them of the user's.
     pub fn read(config: &ClientConfig) -> Result<Self, Unsupported> {
         let read = Values(config);
@@ -226,8 +233,8 @@ fn tls_settings(read: &Values<'_>) -> Result<TlsSettings, Unsupported> {
             }
         },
     };
-    if tls::key_is_encrypted(&settings) {
-        return Err(unsupported("the key of ssl.key.location is encrypted"));
+    if let Some(trouble) = tls::key_trouble(&settings) {
+        return Err(unsupported(trouble));
     }
     Ok(settings)
 }

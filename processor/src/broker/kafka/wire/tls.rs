@@ -45,14 +45,19 @@ impl fmt::Debug for TlsSettings {
     }
 }
 
-/// Whether the key needs a password, which we do not read.
-pub(super) fn key_is_encrypted(settings: &TlsSettings) -> bool {
-    let file = settings.key_location.as_ref().and_then(|place| fs::read(place).ok());
-    let pem = settings.key_pem.as_ref().map(|pem| pem.as_bytes().to_vec());
-    [file, pem].into_iter().flatten().any(|pem| {
-        let text = String::from_utf8_lossy(&pem);
-        text.contains("ENCRYPTED")
-    })
+/// Why our TLS cannot use the client's key, if it cannot: it needs a password, or is of a kind that OpenSSL alone takes.
+/// A key that cannot be read at all is no such case.
+pub(super) fn key_trouble(settings: &TlsSettings) -> Option<String> {
+    let pem = match (&settings.key_location, &settings.key_pem) {
+        (Some(place), _) => fs::read(place).ok()?,
+        (None, pem) => pem.as_ref()?.clone().into_bytes(),
+    };
+    if String::from_utf8_lossy(&pem).contains("ENCRYPTED") {
+        return Some("the key of ssl.key.location is encrypted".into());
+    }
+    let key = PrivateKeyDer::from_pem_slice(&pem).ok()?;
+    let refused = ring::default_provider().key_provider.load_private_key(key).err()?;
+    Some(format!("the key of ssl.key.location is not taken: {refused}"))
 }
 
 /// What every connection of a cluster shares.
@@ -227,5 +232,73 @@ impl ServerCertVerifier for AnyName {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::FaultKind;
+
+    /// As Java writes it: without the public half, which ring wants.
+    const HALF_A_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCBwru1HOfLhfC+QIcKb\n\
+        nNYN+5YI70us+6Hc64x6LioR7g==\n-----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn keys_that_only_openssl_takes_are_known_beforehand() {
+        let trouble = |pem: &str| {
+            key_trouble(&TlsSettings {
+                key_pem: Some(pem.into()),
+                ..TlsSettings::default()
+            })
+        };
+        assert!(trouble(HALF_A_KEY).unwrap().contains("not taken"));
+        let encrypted = HALF_A_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        assert!(trouble(&encrypted).unwrap().contains("encrypted"));
+        assert_eq!(trouble("nothing"), None);
+    }
+
+    #[test]
+    fn files_that_do_not_serve_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty.pem");
+        fs::write(&empty, "").unwrap();
+        let place = |path: &Path| Some(path.display().to_string());
+        let with_ca = |ca: &Path| TlsSettings {
+            ca_location: place(ca),
+            ..TlsSettings::default()
+        };
+        let ca_is_empty = with_ca(&empty);
+        let half = TlsSettings {
+            ca_location: None,
+            ca_pem: Some(include_str!("ca_for_tests.pem").into()),
+            key_pem: Some(HALF_A_KEY.into()),
+            ..TlsSettings::default()
+        };
+        for (settings, part) in [
+            (with_ca(Path::new("/no/such/file")), "/no/such/file"),
+            (ca_is_empty, "no usable certificate"),
+            (with_ca(dir.path()), "no usable certificate"),
+            (half, "needs both"),
+        ] {
+            let fault = Tls::new(&settings).err().unwrap();
+            assert_eq!(fault.kind, FaultKind::Misuse);
+            assert!(fault.to_string().contains(part), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_certificates_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("one.pem"), include_str!("ca_for_tests.pem")).unwrap();
+        let settings = TlsSettings {
+            ca_location: Some(dir.path().display().to_string()),
+            ..TlsSettings::default()
+        };
+        assert_eq!(roots(&settings).unwrap().len(), 1);
+        assert!(Tls::new(&settings).unwrap().session("localhost").is_ok());
+        assert!(Tls::new(&settings).unwrap().session("::1").is_ok());
+        assert!(Tls::new(&settings).unwrap().session("no name").is_err());
     }
 }
