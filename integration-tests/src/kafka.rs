@@ -24,6 +24,7 @@ pub mod jars;
 mod metadata;
 pub mod proxy;
 mod reaper;
+pub mod secured;
 
 use std::env;
 use std::fmt;
@@ -171,18 +172,30 @@ pub fn shared() -> Option<&'static Broker> {
 /// # Panics
 /// If there should be one, but it does not work.
 pub fn cluster(brokers: u32, advertised: impl Fn(u16) -> u16) -> Option<cluster::Cluster> {
+    of_its_own(|| cluster::Cluster::start(brokers, advertised))
+}
+
+/// A broker of this test's own that asks for TLS and passwords; `None` as for [`cluster()`].
+///
+/// # Panics
+/// If there should be one, but it does not work.
+pub fn secured() -> Option<secured::Secured> {
+    of_its_own(secured::Secured::start)
+}
+
+fn of_its_own<T>(start: impl FnOnce() -> Result<T, NoBroker>) -> Option<T> {
     let none = env::var(BOOTSTRAP_ENV).is_ok_and(|value| value == "none");
     let started = match none {
         true => Err(NoBroker::Unavailable(format!("{BOOTSTRAP_ENV} is none"))),
-        false => cluster::Cluster::start(brokers, advertised),
+        false => start(),
     };
     match started {
-        Ok(cluster) => Some(cluster),
+        Ok(brokers) => Some(brokers),
         Err(NoBroker::Unavailable(why)) => {
             skip(&why);
             None
         }
-        Err(NoBroker::Broken(why)) => panic!("the Kafka cluster for a test does not work: {why}"),
+        Err(NoBroker::Broken(why)) => panic!("the Kafka brokers of a test do not work: {why}"),
     }
 }
 
