@@ -14,8 +14,8 @@ use std::process::{Child, Command, Stdio};
 
 /// The user's name.
 pub const USER: &str = "alice";
-/// The user's password; has what SASL would have to quote.
-pub const PASSWORD: &str = "alice=secret,too";
+/// The password.
+pub const PASSWORD: &str = "alice=secret";
 /// How long a password is good for on [`Listener::Sasl`].
 pub const SESSION_MS: u64 = 3000;
 

@@ -408,7 +408,7 @@ impl Cluster {
         let servers: Vec<BrokerId> = self.peers.keys().filter(|id| id.0 < 0).copied().collect();
         for id in servers {
             if let Some(peer) = self.peers.get_mut(&id) {
-                peer.trouble = None;
+                (peer.trouble, peer.wanted) = (None, false);
                 if let Some(connection) = peer.connection.take() {
                     self.sockets.remove(&connection.socket);
                     self.transport.close(connection.socket);

@@ -96,7 +96,7 @@ const ELSEWHERE: &[&str] = &[
 impl Settings {
     /// The settings of a reader.
     pub fn of_reader(kafka: &KafkaSettings, fetch: &FetchConfig) -> Result<Self, Unsupported> {
-        Self::read(&kafka.fetch(fetch))
+        Self::read(&kafka.reader(fetch))
     }
 
     /// Reads the settings of a client, as `KafkaSettings` makes them of the user's.
