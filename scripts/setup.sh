@@ -105,6 +105,8 @@ test)
     check_rust_tools
     setup_kafka
     has kcat || install "a second reader of what we write to Kafka" kcat || true
+    has valgrind || install "counting instructions" valgrind ||
+        say "NOT CHECKED in this run, for want of valgrind: whether records became dearer."
     ;;
 *)
     say "unknown: $what"

@@ -8,6 +8,7 @@ mod commit;
 mod cpu_time;
 mod operators;
 mod overlay;
+mod parts;
 mod record_batch;
 mod restore;
 
@@ -26,6 +27,6 @@ fn config() -> Criterion<CpuTime> {
 criterion_group! {
     name = benches;
     config = config();
-    targets = codecs::bench, record_batch::bench, overlay::bench, operators::bench, commit::bench, restore::bench
+    targets = codecs::bench, record_batch::bench, overlay::bench, parts::bench, operators::bench, commit::bench, restore::bench
 }
 criterion_main!(benches);

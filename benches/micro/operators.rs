@@ -29,6 +29,12 @@ fn all() -> Result<Vec<Case>> {
         cases::json_count(RECORDS)?,
         cases::hop("hop 5", 10, 2, Skew::Auctions, RECORDS)?,
         cases::hop("hop 60", 60, 1, Skew::Auctions, RECORDS)?,
+        cases::workload("W2", RECORDS)?,
+        cases::workload("W3", RECORDS)?,
+        cases::workload("W4", RECORDS)?,
+        cases::workload("W5a", RECORDS)?,
+        cases::workload("W5b", RECORDS)?,
+        cases::workload("W8", RECORDS)?,
     ])
 }
 

@@ -2,6 +2,7 @@
 
 use crate::data::{self, BATCH, KEYS, LEAST_PRICE, RATE};
 use crate::replay::Result;
+use crate::workloads::{self, Topics, Workload};
 use millstream_state::codec::{Codec, I64, Json, Utf8};
 use millstream_state::text::Str;
 use millstream_topology::operators::parse::Parsed;
@@ -13,15 +14,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A topology of one sub-topology, and the input of its one source.
+/// A topology of one sub-topology, and the input of its sources.
 pub struct Case {
     /// What reports call it.
     pub name: &'static str,
     /// The topology.
     pub plan: Plan,
-    /// The topic the input belongs to.
-    pub topic: &'static str,
-    /// The input.
+    /// The input; each chunk names its topic.
     pub chunks: Vec<Arc<Chunk>>,
     /// Commits come after so many chunks.
     pub commit_every: usize,
@@ -45,7 +44,6 @@ pub fn forward(records: usize) -> Result<Case> {
     Ok(Case {
         name: "forward",
         plan: builder.build("bench")?,
-        topic: "numbers",
         chunks: data::numbers("numbers", records, KEYS),
         commit_every: usize::MAX,
     })
@@ -61,7 +59,6 @@ pub fn count(name: &'static str, records: usize, keys: u64) -> Result<Case> {
     Ok(Case {
         name,
         plan: builder.build("bench")?,
-        topic: "numbers",
         chunks: data::numbers("numbers", records, keys),
         commit_every: usize::MAX,
     })
@@ -95,7 +92,6 @@ pub fn json_count(records: usize) -> Result<Case> {
     Ok(Case {
         name: "JSON count",
         plan: builder.build("bench")?,
-        topic: "bids",
         chunks: data::bids("bids", records),
         commit_every: usize::MAX,
     })
@@ -126,9 +122,37 @@ pub fn hop(name: &'static str, size: u64, advance: u64, skew: Skew, records: usi
     Ok(Case {
         name,
         plan: builder.build("bench")?,
-        topic: "numbers",
         chunks,
         commit_every: SECOND,
+    })
+}
+
+/// A workload of the comparison with Kafka Streams, on input like that of its topics; commits each five seconds of event
+/// time. W8 has its table first.
+pub fn workload(name: &str, records: usize) -> Result<Case> {
+    let topics = Topics {
+        input: "in",
+        table: "table",
+        output: "out",
+    };
+    let (events, keys) = (topics.input, workloads::data::KEYS);
+    let chunks = match name {
+        "W2" => workloads::data::large_bids(events, records),
+        "W4" => workloads::data::readings(events, records, keys),
+        "W5a" | "W5b" => workloads::data::auctions(events, records),
+        "W8" => {
+            let mut chunks = workloads::data::campaigns(topics.table);
+            chunks.extend(workloads::data::uniform(events, records, keys));
+            chunks
+        }
+        _ => workloads::data::uniform(events, records, keys),
+    };
+    let workload = Workload::find(name).ok_or_else(|| format!("there is no workload '{name}'"))?;
+    Ok(Case {
+        name: workload.name,
+        plan: workload.plan("bench", &topics)?,
+        chunks,
+        commit_every: 5 * SECOND,
     })
 }
 

@@ -19,6 +19,7 @@ pub mod replay;
 
 pub mod workloads;
 
+pub mod parts;
 pub mod stores;
 
 pub mod allocations;

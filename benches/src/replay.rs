@@ -3,7 +3,7 @@
 use crate::cases::Case;
 use millstream_state::engine::{Engine, MemoryEngine};
 use millstream_topology::record::Chunk;
-use millstream_topology::{SourceRef, Task, TaskConfig, TaskId};
+use millstream_topology::{Plan, Task, TaskConfig, TaskId};
 use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// A task at work on a case.
 pub struct Replay {
+    plan: Plan,
     task: Task,
-    source: SourceRef,
     /// Places in the round: a round is one chunk here.
     seqs: Vec<u32>,
     /// Greatest record timestamp so far, which stands in for the clock.
@@ -34,10 +34,9 @@ impl Replay {
             subtopology: 0,
             partition: 0,
         };
-        let source = case.plan.subtopologies().first().and_then(|sub| sub.source(case.topic));
         Ok(Replay {
+            plan: case.plan.clone(),
             task: case.plan.task(id, engine, &TaskConfig::default())?,
-            source: source.ok_or_else(|| format!("{} does not read '{}'", case.name, case.topic))?,
             seqs: Vec::new(),
             now: 0,
             sent: 0,
@@ -51,7 +50,13 @@ impl Replay {
             self.seqs = (0..len as u32).collect();
         }
         self.now = chunk.records().last().map_or(self.now, |record| record.timestamp);
-        self.task.feed(self.source, chunk, 0..len, &self.seqs[..len]);
+        let source = self
+            .plan
+            .subtopologies()
+            .first()
+            .and_then(|sub| sub.source(chunk.topic()));
+        let source = source.ok_or_else(|| format!("nothing reads '{}'", chunk.topic()))?;
+        self.task.feed(source, chunk, 0..len, &self.seqs[..len]);
         self.task.run(self.now)?;
         self.drain();
         Ok(())

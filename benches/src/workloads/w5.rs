@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use millstream_state::codec::{BytesCodec, Codec, I32, I64};
+use millstream_state::codec::{Codec, I32, I64, Ignored};
 use millstream_state::data::Key;
 use millstream_topology::StreamBuilder;
 use millstream_topology::options::{Consumed, Grouped, Materialized, Produced};
@@ -29,8 +28,8 @@ fn hopping(size: u64, advance: u64) -> TimeWindows {
 
 fn count<K: Key, C: Codec<K> + Copy>(builder: &StreamBuilder, topics: &Topics<'_>, key: C, windows: TimeWindows) {
     builder
-        .stream::<K, Bytes>(topics.input, Consumed::with(key, BytesCodec))
-        .group_by_key(Grouped::with(key, BytesCodec))
+        .stream::<K, ()>(topics.input, Consumed::with(key, Ignored))
+        .group_by_key(Grouped::with(key, Ignored))
         .windowed_by(windows)
         .count(Materialized::with(key, I64).named("windows"))
         .to(topics.output, Produced::with(key, I64));

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use millstream_state::codec::{BytesCodec, I32, I64, Json};
+use millstream_state::codec::{I32, I64, Ignored, Json};
 use millstream_state::text::Str;
 use millstream_topology::options::{Consumed, Grouped, Joined, Materialized, Produced};
 use millstream_topology::windows::TimeWindows;
@@ -41,10 +40,8 @@ pub(super) fn with_campaign(builder: &StreamBuilder, topics: &Topics<'_>) -> Str
         Materialized::with(I32, json).named("campaigns"),
     );
     builder
-        .stream::<i32, Bytes>(topics.input, Consumed::with(I32, BytesCodec))
-        .join(&campaigns, Joined::with(I32, BytesCodec), |_ad, _view, found| {
-            found.campaign
-        })
+        .stream::<i32, ()>(topics.input, Consumed::with(I32, Ignored))
+        .join(&campaigns, Joined::with(I32, Ignored), |_ad, (), found| found.campaign)
 }
 
 pub(super) fn ten_seconds() -> TimeWindows {

@@ -13,7 +13,7 @@ pub use bincode_v2::Bincode;
 pub use fixed::{Bool, F64, I32, I64};
 pub use json::Json;
 pub use pair::Pair;
-pub use plain::{BytesCodec, Empty, Utf8};
+pub use plain::{BytesCodec, Empty, Ignored, Utf8};
 
 use bytes::Bytes;
 

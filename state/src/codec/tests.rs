@@ -25,6 +25,15 @@ fn round_trip<T: PartialEq + Debug + 'static>(codec: &dyn Codec<T>, value: T) {
 }
 
 #[test]
+fn what_is_ignored_is_read_as_nothing_whatever_it_is_but_null() {
+    for bytes in [&b""[..], b"\xff\x00", b"{"] {
+        assert_eq!(Ignored.decode(Raw::plain(bytes)), Ok(()));
+    }
+    assert_eq!(Ignored.decode_null(), Err(DecodeError::Null));
+    assert_eq!(bytes_of(&Ignored, &()), b"");
+}
+
+#[test]
 fn formats_are_those_of_kafka() {
     assert_eq!(bytes_of(&I32, &-2), [0xff, 0xff, 0xff, 0xfe]);
     assert_eq!(bytes_of(&I64, &258), [0, 0, 0, 0, 0, 0, 1, 2]);

@@ -99,11 +99,18 @@ pub(super) struct Held<U> {
 }
 
 impl<S: Schema> Group<S> {
-    /// The index of a row, which is made when it is not there. Rows mostly come at the end.
-    #[inline]
+    /// The index of a row, which is made when it is not there. Most records belong to the newest row of their key.
+    #[inline(always)]
     pub(super) fn place(&mut self, sub: S::Sub, held: &mut Held<S::Sub>) -> usize {
+        match self.cells.last() {
+            Some(last) if last.sub == sub => self.cells.len() - 1,
+            _ => self.place_another(sub, held),
+        }
+    }
+
+    /// Rows that are new mostly come at the end.
+    fn place_another(&mut self, sub: S::Sub, held: &mut Held<S::Sub>) -> usize {
         let at = match self.cells.last() {
-            Some(last) if last.sub == sub => return self.cells.len() - 1,
             Some(last) if last.sub < sub => self.cells.len(),
             _ => self.cells.partition_point(|cell| cell.sub < sub),
         };

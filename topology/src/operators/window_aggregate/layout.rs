@@ -106,21 +106,16 @@ impl Layout {
         window: Timestamp,
         folding: &dyn Folding<K, V, A>,
     ) -> Option<Stamped<A>> {
-        let from = cells.partition_point(|cell| cell.sub < window);
+        let cells = cells.get(cells.partition_point(|cell| cell.sub < window)..)?;
         let end = window.saturating_add(self.reach);
-        let inside = cells.get(from..)?.iter().take_while(|cell| cell.sub < end);
-        let mut values = inside.filter_map(|cell| cell.value());
-        let mut result = values.next()?.clone();
-        for value in values {
-            merge(&mut result, value, folding);
-        }
-        Some(result)
+        merged(cells.get(..cells.partition_point(|cell| cell.sub < end))?, folding)
     }
 
     /// The results of all windows with `first <= start <= last`, ascending.
     ///
-    /// Few slices are merged one by one. Many are cut into blocks of one window's length: each window is the tail of one
-    /// block and the head of the next, so that three merges make it, however many slices it has.
+    /// A key with few rows is composed anew only where the next window has other rows than the one before. Many rows are
+    /// cut into blocks of one window's length: each window is the tail of one block and the head of the next, so that three
+    /// merges make it, however many slices it has.
     pub fn compose_all<K: Key, V, A: Data>(
         &self,
         cells: Cells<'_, K, A>,
@@ -131,17 +126,19 @@ impl Layout {
     ) {
         let advance = self.windows.advance_ms();
         let starts = (first..=last).step_by(advance as usize);
+        let end = last.saturating_add(self.reach);
+        let from = cells.partition_point(|cell| cell.sub < first);
+        let cells = cells.get(from..).unwrap_or_default();
+        let cells = cells
+            .get(..cells.partition_point(|cell| cell.sub < end))
+            .unwrap_or_default();
         let slices = if self.sliced {
             (self.windows.size_ms() / self.slice) as usize
         } else {
             1
         };
-        if slices < MANY_SLICES || last == first {
-            for start in starts {
-                if let Some(result) = self.compose(cells, start, folding) {
-                    visit(start, result);
-                }
-            }
+        if cells.len() <= FEW_ROWS || slices < MANY_SLICES || last == first {
+            self.compose_runs(cells, starts, folding, visit);
             return;
         }
         scratch.fill(self, cells, first, last, slices);
@@ -155,8 +152,51 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The windows of these rows, merged one by one; windows of the same rows share one merge.
+    fn compose_runs<K: Key, V, A: Data>(
+        &self,
+        cells: Cells<'_, K, A>,
+        starts: impl Iterator<Item = Timestamp>,
+        folding: &dyn Folding<K, V, A>,
+        mut visit: impl FnMut(Timestamp, Stamped<A>),
+    ) {
+        // Rows before `from` are behind the window at hand, rows before `to` are not ahead of it.
+        let (mut from, mut to) = (0, 0);
+        let mut result = None;
+        for start in starts {
+            let end = start.saturating_add(self.reach);
+            let before = (from, to);
+            while cells.get(from).is_some_and(|cell| cell.sub < start) {
+                from += 1;
+            }
+            while cells.get(to).is_some_and(|cell| cell.sub < end) {
+                to += 1;
+            }
+            if (from, to) != before {
+                result = merged(cells.get(from..to).unwrap_or_default(), folding);
+            }
+            if let Some(result) = &result {
+                visit(start, Stamped::clone(result));
+            }
+        }
+    }
+}
+
+/// All rows as one result; `None` when none has a value.
+fn merged<K: Key, V, A: Data>(cells: Cells<'_, K, A>, folding: &dyn Folding<K, V, A>) -> Option<Stamped<A>> {
+    let mut values = cells.iter().filter_map(|cell| cell.value());
+    let mut result = values.next()?.clone();
+    for value in values {
+        merge(&mut result, value, folding);
+    }
+    Some(result)
+}
+
 /// From how many slices on a window is made of blocks; below, merging one by one is cheaper.
 const MANY_SLICES: usize = 8;
+/// Up to how many rows of a key merging one by one is cheaper, however many slices there are.
+const FEW_ROWS: usize = 6;
 
 /// Blocks of slices, kept between calls for their memory.
 pub(super) struct Scratch<A> {
