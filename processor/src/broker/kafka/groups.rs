@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::errors;
@@ -17,6 +19,8 @@ use crate::broker::{Committed, GroupToken, Membership, MembershipEvent, OffsetCo
 
 /// How long the group's coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks for a coordinator.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// The clients that speak for groups.
 pub(super) struct Groups {
@@ -78,10 +82,15 @@ impl Groups {
         for tp in partitions {
             list.add_partition(&tp.topic, tp.partition);
         }
-        let answer = self
-            .client(group)?
-            .committed_offsets(list, PATIENCE)
-            .map_err(|e| errors::fault(&what, e))?;
+        let client = self.client(group)?;
+        let deadline = Instant::now() + PATIENCE;
+        let answer = loop {
+            match client.committed_offsets(list.clone(), PATIENCE) {
+                // A cluster that has just made its topic of offsets elects a coordinator for a moment.
+                Err(error) if is_electing(&error) && Instant::now() < deadline => thread::park_timeout(GLANCE),
+                answer => break answer.map_err(|e| errors::fault(&what, e))?,
+            }
+        };
         let find = |tp: &TopicPartition| {
             let Some(element) = answer.find_partition(&tp.topic, tp.partition) else {
                 return Ok(None);
@@ -99,6 +108,15 @@ impl Groups {
         };
         partitions.iter().map(find).collect()
     }
+}
+
+fn is_electing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress)
+    )
 }
 
 /// The membership of a process that is alone in its group by arrangement. It does not keep a second one out.

@@ -70,6 +70,13 @@ impl NativeFetch {
                 "broker {broker} ended the fetch session (error {}); all is asked for anew",
                 answer.error
             );
+            if session.keeps_ending() {
+                let generation = self.generation;
+                let led = |cursor: &Cursor| cursor.leader.is_some_and(|leader| leader.broker == broker);
+                for (_, cursor) in self.cursors.iter_mut().filter(|(_, cursor)| led(cursor)) {
+                    cursor.wait = Some(generation);
+                }
+            }
             // A topic made anew under the same name ends sessions too.
             self.cluster.refresh();
             return Ok(());

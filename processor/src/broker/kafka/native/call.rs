@@ -181,6 +181,30 @@ impl Call for FetchCall {
     }
 }
 
+/// The same in a version that names topics by name.
+pub(super) struct ByName(pub(super) FetchCall);
+
+impl Call for ByName {
+    const API: &Api = &Api {
+        newest: TOPIC_IDS - 1,
+        ..*FetchCall::API
+    };
+
+    type Answer = FetchAnswer;
+
+    fn write(&self, version: i16, out: &mut BytesMut) -> Result<()> {
+        self.0.write(version, out)
+    }
+
+    fn read(version: i16, body: &mut Reader) -> std::result::Result<FetchAnswer, Malformed> {
+        FetchCall::read(version, body)
+    }
+
+    fn held_back(&self) -> Duration {
+        self.0.held_back()
+    }
+}
+
 fn naming(topic: &TopicRef, version: i16) -> (Uuid, TopicName) {
     if version >= TOPIC_IDS {
         (topic.id, TopicName::default())

@@ -1,6 +1,7 @@
 //! Where each partition stands, and what of it waits to be polled.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub(super) struct Cursor {
     /// The topic's id when it was first seen: another one is another topic.
     pub(super) topic_id: Option<Uuid>,
     pub(super) leader: Option<Leader>,
+    /// Since when the brokers know no such partition.
+    pub(super) absent: Option<Duration>,
     /// The leader has changed and may have another history.
     pub(super) doubtful: bool,
     /// Answers in a row that brought bytes but not one whole batch.
@@ -76,6 +79,7 @@ impl Cursor {
             wait: None,
             topic_id: None,
             leader: None,
+            absent: None,
             doubtful: false,
             fruitless: 0,
             held: VecDeque::new(),
@@ -122,6 +126,11 @@ impl Cursor {
         self.held.clear();
         self.held_bytes = 0;
         self.fetch_at = self.position;
+    }
+
+    /// Whether requests can name its topic by id.
+    pub(super) fn has_topic_id(&self) -> bool {
+        self.topic_id.is_some_and(|id| !id.is_nil())
     }
 
     /// Whether a question or a request about it may be sent in this state of the leaders.

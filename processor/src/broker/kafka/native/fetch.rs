@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use uuid::Uuid;
 
-use super::call::{Asked, FetchCall, TOPIC_IDS, TopicRef};
+use super::call::{Asked, ByName, FetchCall, TOPIC_IDS, TopicRef};
 use super::cursor::{Cursor, CursorId, Cursors, Need};
 use super::questions::Question;
 use super::session::Session;
@@ -29,6 +29,8 @@ pub(in crate::broker::kafka) struct NativeFetch {
     pub(super) sessions: BTreeMap<BrokerId, Session>,
     /// What is under way.
     pub(super) tickets: HashMap<Ticket, Under>,
+    /// Brokers that lead what is assigned.
+    leaders: BTreeSet<BrokerId>,
     /// Brokers with a Fetch request under way.
     pub(super) busy: BTreeSet<BrokerId>,
     opener: Opener,
@@ -72,6 +74,7 @@ impl NativeFetch {
             cursors: Cursors::default(),
             sessions: BTreeMap::new(),
             tickets: HashMap::new(),
+            leaders: BTreeSet::new(),
             busy: BTreeSet::new(),
             opener: Opener::new(settings.poll_partition_bytes, settings.batch_bytes),
             served: CursorId::FIRST,
@@ -93,12 +96,13 @@ impl NativeFetch {
 
     fn exchange(&mut self, wait: Duration, out: &mut Vec<FetchEvent>) -> Result<()> {
         let mut replies = std::mem::take(&mut self.replies);
-        let polled = self.cluster.poll(wait, &mut replies);
+        let mut done = self.cluster.poll(wait, &mut replies);
+        // All of them, whatever is wrong with one: what is not taken is never asked for again.
         for reply in replies.drain(..) {
-            self.take(reply, out)?;
+            done = done.and(self.take(reply, out));
         }
         self.replies = replies;
-        polled
+        done
     }
 
     /// Sends what can be sent.
@@ -115,17 +119,8 @@ impl NativeFetch {
             self.learn_leaders(out);
         }
         self.ask_questions()?;
-        let leaders: BTreeSet<BrokerId> = self
-            .cursors
-            .iter()
-            .filter_map(|(_, cursor)| Some(cursor.leader?.broker))
-            .collect();
-        for broker in leaders {
-            if !self.busy.contains(&broker) {
-                self.ask_for_records(broker)?;
-            }
-        }
-        Ok(())
+        let idle: Vec<BrokerId> = self.leaders.difference(&self.busy).copied().collect();
+        idle.into_iter().try_for_each(|broker| self.ask_for_records(broker))
     }
 
     /// Sends the next Fetch request to a broker that has none.
@@ -144,7 +139,13 @@ impl NativeFetch {
         if held > self.settings.queue_bytes || !self.cursors.iter().any(|(_, cursor)| wanted(cursor)) {
             return Ok(());
         }
-        let Some(version) = self.cluster.version(broker, FetchCall::API)? else {
+        // Brokers of mixed versions know no ids yet, whatever versions they speak.
+        let by_name = self
+            .cursors
+            .iter()
+            .any(|(_, cursor)| wanted(cursor) && !cursor.has_topic_id());
+        let api = if by_name { ByName::API } else { FetchCall::API };
+        let Some(version) = self.cluster.version(broker, api)? else {
             return Ok(());
         };
         let session = self.sessions.entry(broker).or_default();
@@ -153,7 +154,11 @@ impl NativeFetch {
             self.settings.bounds,
             cursors.map(|(id, cursor)| (id, asked(cursor, version))),
         );
-        match self.cluster.send(broker, &call)? {
+        let sent = match by_name {
+            true => self.cluster.send(broker, &ByName(call))?,
+            false => self.cluster.send(broker, &call)?,
+        };
+        match sent {
             Some(ticket) => {
                 self.tickets.insert(ticket, Under::Fetch);
                 self.busy.insert(broker);
@@ -182,11 +187,18 @@ impl NativeFetch {
         self.generation = self.cluster.generation();
         let (now, propagation) = (self.cluster.now(), self.settings.propagation);
         let mut lost = Vec::new();
+        let mut absent = false;
+        self.leaders.clear();
         for (_, cursor) in self.cursors.iter_mut() {
             let state = self.cluster.topic(&cursor.partition.topic);
             if let Err(reason) = learn(cursor, state, now, propagation) {
                 lost.push((cursor.partition.clone(), reason));
             }
+            absent |= cursor.absent.is_some();
+            self.leaders.extend(cursor.leader.map(|leader| leader.broker));
+        }
+        if absent {
+            self.cluster.refresh();
         }
         for (partition, reason) in lost {
             self.lose(&partition, reason, out);
@@ -228,10 +240,7 @@ impl NativeFetch {
 
     /// How long to wait at most before topics that are missing are looked at again.
     fn patience(&self) -> Duration {
-        let is_missing = |(_, cursor): (CursorId, &Cursor)| {
-            let topic = &cursor.partition.topic;
-            cursor.leader.is_none() && matches!(self.cluster.topic(topic), TopicState::Missing { .. })
-        };
+        let is_missing = |(_, cursor): (CursorId, &Cursor)| cursor.absent.is_some();
         match self.cursors.iter().any(is_missing) {
             true => MISSING_INTERVAL,
             false => Duration::MAX,
@@ -264,15 +273,19 @@ fn asked(cursor: &Cursor, version: i16) -> Asked {
 /// Takes over what is known of a topic. `Err`: why the partition cannot be read any more.
 fn learn(cursor: &mut Cursor, state: TopicState<'_>, now: Duration, propagation: Duration) -> Result<(), String> {
     let name = &cursor.partition.topic;
+    let before = cursor.absent.take();
+    // Brokers learn of a topic, and of further partitions, one after the other: what is absent may be on its way.
+    let mut absent = |since: Duration, reason: String| {
+        cursor.leader = None;
+        cursor.absent = Some(since);
+        let late = now.saturating_sub(since) >= propagation;
+        if late { Err(reason) } else { Ok(()) }
+    };
     match state {
         TopicState::Unknown => {}
         TopicState::Missing { since } => {
-            cursor.leader = None;
-            if now.saturating_sub(since) >= propagation {
-                return Err(format!(
-                    "there is no topic {name} (any more): create it, or correct its name"
-                ));
-            }
+            let reason = format!("there is no topic {name} (any more): create it, or correct its name");
+            return absent(since, reason);
         }
         TopicState::Refused { code } => {
             return Err(format!(
@@ -280,17 +293,17 @@ fn learn(cursor: &mut Cursor, state: TopicState<'_>, now: Duration, propagation:
             ));
         }
         TopicState::There(topic) => {
-            let before = cursor.topic_id.replace(topic.id);
-            if before.is_some_and(|before| before != topic.id && !before.is_nil() && !topic.id.is_nil()) {
+            let place = usize::try_from(cursor.partition.partition).ok();
+            let Some(leader) = place.and_then(|place| topic.leaders.get(place)) else {
+                let count = topic.leaders.len();
+                return absent(before.unwrap_or(now), format!("topic {name} has {count} partitions"));
+            };
+            let known = cursor.topic_id.replace(topic.id);
+            if known.is_some_and(|known| known != topic.id && !known.is_nil() && !topic.id.is_nil()) {
                 return Err(format!(
                     "topic {name} was deleted and made anew: its records are others"
                 ));
             }
-            let place = usize::try_from(cursor.partition.partition).ok();
-            let Some(leader) = place.and_then(|place| topic.leaders.get(place)) else {
-                let count = topic.leaders.len();
-                return Err(format!("topic {name} has {count} partitions"));
-            };
             let epoch_before = cursor.leader.map_or(-1, |leader| leader.epoch);
             if let Some(leader) = leader
                 && leader.epoch > epoch_before

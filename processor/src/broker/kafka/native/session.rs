@@ -24,6 +24,8 @@ pub(super) struct Session {
     topics: HashMap<Uuid, TopicRef>,
     /// Counts the requests that were made: what was not named in the last one is not wanted any more.
     round: u64,
+    /// Answers in a row that ended it.
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -78,13 +80,20 @@ impl Session {
             // Kept: a complete request with the number of a session ends that session.
             self.id = if answer.error == SESSION_NOT_FOUND { 0 } else { self.id };
             self.epoch = 0;
+            self.failures += 1;
             return false;
         }
+        self.failures = 0;
         (self.id, self.epoch) = match answer.session {
             0 => (0, 0),
             id => (id, self.epoch.checked_add(1).unwrap_or(1)),
         };
         true
+    }
+
+    /// Whether sessions have ended one after the other: asking again at once would do no good.
+    pub(super) fn keeps_ending(&self) -> bool {
+        self.failures > 1
     }
 
     /// The answer will never come.
