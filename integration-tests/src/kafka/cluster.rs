@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The controller's number; brokers are counted from 1.
 const CONTROLLER: u32 = 100;
@@ -19,9 +20,14 @@ pub struct Cluster {
     libs: PathBuf,
     dir: PathBuf,
     nodes: Vec<Node>,
-    /// Last: it clears the directory.
+    /// Behind the nodes: it clears the directory.
     _cleaner: Reaper,
+    /// Last.
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One cluster at a time: several at once are a dozen virtual machines on a few cores.
+static TURN: Mutex<()> = Mutex::new(());
 
 #[derive(Debug)]
 struct Node {
@@ -46,6 +52,7 @@ impl Cluster {
     /// # Errors
     /// [`NoBroker::Unavailable`] when no JDK or no jars can be had.
     pub fn start(brokers: u32, advertised: impl Fn(u16) -> u16) -> Result<Self, NoBroker> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let java = jars::java().map_err(NoBroker::Unavailable)?;
         let libs = jars::libs().map_err(NoBroker::Unavailable)?;
         let dir = tempfile::Builder::new().prefix("millstream-kafka-").tempdir();
@@ -57,6 +64,7 @@ impl Cluster {
             dir,
             nodes: Vec::new(),
             _cleaner: cleaner,
+            _turn: turn,
         };
         cluster.build(brokers, advertised).map_err(NoBroker::Broken)?;
         Ok(cluster)
