@@ -2,10 +2,13 @@
 
 use crate::Result;
 use crate::cases::{Case, Scale};
+use crate::process::Side;
 use std::path::{Path, PathBuf};
 
-const USAGE: &str = "usage: peer [report] [--quick | --full] [--pairs N] [--only CASE,CASE] [--ours PROGRAM] \
+const USAGE: &str = "usage: peer [report] [--quick |[--quick | --full | --records N] [--pairs N] [--only CASE,CASE] [--side NAME] [--ours PROGRAM] \
                      [--peer DIRECTORY] [--results FILE] [--readme FILE]";
+
+const SIDES: [Side; 2] = [Side::Peer, Side::Ours];
 
 /// What to run, and where things are.
 pub struct Args {
@@ -22,6 +25,7 @@ pub struct Args {
     readme: Option<PathBuf>,
     pairs: Option<usize>,
     only: Vec<String>,
+    side: Option<Side>,
 }
 
 impl Args {
@@ -37,6 +41,7 @@ impl Args {
             readme: None,
             pairs: None,
             only: Vec::new(),
+            side: None,
         };
         let mut results = None;
         while let Some(arg) = args.next() {
@@ -45,8 +50,14 @@ impl Args {
                 "report" => parsed.only_report = true,
                 "--quick" => parsed.scale = Scale::Quick,
                 "--full" => parsed.scale = Scale::Full,
+                "--records" => parsed.scale = Scale::AtMost(value()?.parse()?),
                 "--pairs" => parsed.pairs = Some(value()?.parse()?),
                 "--only" => parsed.only = value()?.split(',').map(|name| name.trim().to_lowercase()).collect(),
+                "--side" => {
+                    let name = value()?;
+                    let side = SIDES.into_iter().find(|side| side.name() == name);
+                    parsed.side = Some(side.ok_or_else(|| format!("no system {name}"))?);
+                }
                 "--ours" => parsed.ours = value()?.into(),
                 "--peer" => parsed.peer = value()?.into(),
                 "--readme" => parsed.readme = Some(value()?.into()),
@@ -58,6 +69,7 @@ impl Args {
             Scale::Quick => "quick",
             Scale::Standard => "standard",
             Scale::Full => "full",
+            Scale::AtMost(_) => "trial",
         };
         parsed.results = results.unwrap_or_else(|| format!("benches/results/{name}.jsonl").into());
         Ok(parsed)
@@ -74,11 +86,19 @@ impl Args {
         self.only.is_empty() || self.only.iter().any(|only| *only == name || *only == workload)
     }
 
+    /// Which systems take their turns, in order: the peer first.
+    pub fn sides(&self) -> impl Iterator<Item = Side> {
+        SIDES
+            .into_iter()
+            .filter(|side| self.side.is_none_or(|only| only == *side))
+    }
+
     /// How many pairs of runs.
     pub fn pairs(&self, case: &Case) -> usize {
         match (self.pairs, self.scale) {
             (Some(pairs), _) => pairs,
-            (None, Scale::Quick) => 1,
+            (None, Scale::Quick) => usize::from(!case.once),
+            (None, Scale::AtMost(_)) => 1,
             (None, _) if case.once => 1,
             (None, _) => 3,
         }

@@ -11,6 +11,8 @@ pub enum Scale {
     Standard,
     /// As much as the data's description says; hours.
     Full,
+    /// At most so many records: does it work, are the results equal? Its figures mean nothing.
+    AtMost(u64),
 }
 
 /// A workload under some settings.
@@ -26,6 +28,8 @@ pub struct Case {
     pub records: [u64; 3],
     /// Does it read the table of campaigns too?
     pub table: bool,
+    /// The name of the grouping that goes through a repartition topic, if there is one.
+    pub repartition: Option<&'static str>,
     /// `expert` or `defaults`.
     pub mode: &'static str,
     /// Settings for both sides, beyond those of the mode.
@@ -50,6 +54,7 @@ const fn case(name: &'static str, workload: &'static str, data: Data, records: [
         data,
         records,
         table: false,
+        repartition: None,
         mode: "expert",
         settings: &[],
         once: false,
@@ -76,6 +81,13 @@ impl Case {
         Case { table: true, ..self }
     }
 
+    const fn through(self, repartition: &'static str) -> Self {
+        Case {
+            repartition: Some(repartition),
+            ..self
+        }
+    }
+
     const fn set(self, settings: &'static [&'static str]) -> Self {
         Case { settings, ..self }
     }
@@ -97,6 +109,7 @@ impl Case {
             Scale::Quick => quick,
             Scale::Standard => standard,
             Scale::Full => full,
+            Scale::AtMost(records) => quick.min(records),
         }
     }
 
@@ -141,7 +154,8 @@ pub const THROUGHPUT: &[Case] = &[
         .with_table(),
     case("W8r", "W8r", U10K, [1500 * K, 5 * M, 20 * M])
         .asked(6.0, 10.0)
-        .with_table(),
+        .with_table()
+        .through("by-campaign"),
 ];
 
 /// Restore: CPU per key.

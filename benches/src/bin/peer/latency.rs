@@ -40,7 +40,11 @@ struct Load {
 
 impl Load {
     fn new(rate: u64, scale: Scale, side: Option<Side>) -> Self {
-        let seconds = if scale == Scale::Quick { (6, 6) } else { (15, 20) };
+        let seconds = if matches!(scale, Scale::Standard | Scale::Full) {
+            (15, 20)
+        } else {
+            (6, 6)
+        };
         // Nothing has to become warm where there is no system.
         let warm_up = Duration::from_secs(if side.is_some() { seconds.0 } else { 3 });
         Self {
@@ -61,11 +65,11 @@ impl Load {
 pub fn all(session: &mut Session, args: &Args, case: &Case, lines: &mut Lines) -> Result<()> {
     for pair in 1..=args.pairs(case) {
         for linger in LINGERS {
-            if linger > 0 && (pair > 1 || session.scale == Scale::Quick) {
+            if linger > 0 && (pair > 1 || !matches!(session.scale, Scale::Standard | Scale::Full)) {
                 continue;
             }
             for rate in RATES {
-                for side in [None, Some(Side::Peer), Some(Side::Ours)] {
+                for side in std::iter::once(None).chain(args.sides().map(Some)) {
                     if side.is_none() && linger > 0 {
                         continue;
                     }

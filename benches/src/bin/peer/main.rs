@@ -110,10 +110,10 @@ impl Lines {
     }
 }
 
-/// Calls `run` for both sides, in turns, the peer first.
+/// Calls `run` for both sides, in turns.
 fn pairs(args: &Args, case: &Case, lines: &mut Lines, mut run: impl FnMut(Side, usize) -> Result<Value>) -> Result<()> {
     for pair in 1..=args.pairs(case) {
-        for side in [Side::Peer, Side::Ours] {
+        for side in args.sides() {
             let what = format!("{}, {}, pair {pair}", case.name, side.name());
             lines.add(&what, run(side, pair))?;
         }
