@@ -10,13 +10,21 @@ pub(super) fn fault(what: &str, error: KafkaError) -> Fault {
         KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => FaultKind::Misuse,
         KafkaError::MessageConsumptionFatal(_) => FaultKind::Fatal,
         KafkaError::Transaction(inner) if inner.is_fatal() => FaultKind::Fatal,
-        other => other.rdkafka_error_code().map_or(FaultKind::Fatal, kind),
+        other => code(other).map_or(FaultKind::Fatal, kind),
     };
-    let text = match error.rdkafka_error_code() {
+    let text = match code(&error) {
         Some(code) => text(what, code),
         None => format!("{what}: {error}"),
     };
     Fault::new(kind, text).caused_by(error)
+}
+
+/// The code of an error; the client's own question leaves out those of its administration.
+fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
 }
 
 /// The fault behind an error code.
@@ -84,4 +92,19 @@ fn mend(code: Code) -> Option<&'static str> {
         OperationTimedOut | MessageTimedOut => "see that the brokers can be reached and are not overloaded",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_answer_in_time_may_do_so_later() {
+        for error in [
+            KafkaError::AdminOp(Code::OperationTimedOut),
+            KafkaError::MetadataFetch(Code::OperationTimedOut),
+        ] {
+            assert_eq!(fault("cannot ask", error).kind, FaultKind::Retry);
+        }
+    }
 }

@@ -136,9 +136,11 @@ proptest! {
             let most = content.len() * 2;
             let (_, out) = inflate(*compression, &packed, most);
             prop_assert!(out.capacity() <= 4 * most + (8 << 20), "{} took {} bytes", name, out.capacity());
-            // Cut off anywhere it is an error, never less content.
-            let (done, _) = inflate(*compression, &write(&content)[..at], content.len());
-            prop_assert!(*compression == Compression::None || done.is_err(), "{} cut off at {}", name, at);
+            // Cut off anywhere it is an error, never less content. Only the framing of xerial has no end of its own: cut
+            // between two blocks it is whole, and the length and checksum of the batch are what tells.
+            let (done, out) = inflate(*compression, &write(&content)[..at], content.len());
+            let no_end = *compression == Compression::None || (*name == "xerial snappy" && content.starts_with(&out));
+            prop_assert!(no_end || done.is_err(), "{} cut off at {}", name, at);
         }
     }
 }
