@@ -48,8 +48,6 @@ enum Mode {
 const EXPERT: &[(&str, &str)] = &[
     ("num.stream.threads", "1"),
     ("statestore.cache.max.bytes", "10MiB"),
-    // What Kafka Streams sets for its producer.
-    ("producer.linger.ms", "100"),
     ("producer.compression.type", "none"),
 ];
 

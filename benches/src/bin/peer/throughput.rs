@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const WARM_UP: f64 = 0.3;
 /// A JVM is warm after so long, if that leaves [`LEAST_RANGE`] of the input.
 const PEER_WARM_UP: Duration = Duration::from_secs(20);
-/// The part of the input that must be left for measuring when the warm-up of the JVM takes longer.
+/// The part of the input that must be left for measuring behind the warm-up.
 const LEAST_RANGE: f64 = 0.3;
 /// Between two looks at the group's committed offsets.
 const LOOK_MS: u64 = 20;
@@ -160,8 +160,9 @@ fn figures(side: Side, count: u64, running: Option<Sample>, samples: &[Sample]) 
         let warm = first_at(WARM_UP, PEER_WARM_UP).filter(|s| part(s) <= 1.0 - LEAST_RANGE);
         first = warm.unwrap_or(first);
     }
-    if first.done == last.done {
-        // All behind the warm-up in one commit: everything counts, from the moment the system says that it runs.
+    if part(first) > 1.0 - LEAST_RANGE {
+        // So fast that hardly a commit mark lies between the warm-up and the end: everything counts, from the moment the
+        // system says that it runs.
         first = running.as_ref().or(samples.first())?;
     }
     let busy = samples
@@ -232,6 +233,13 @@ mod tests {
         let samples = [sample(10, 30, 9.0), sample(21, 90, 20.0), sample(35, 100, 33.0)];
         let line = figures(Side::Peer, 100, None, &samples).expect("two marks");
         assert_eq!(line["from"], json!(30));
+    }
+
+    #[test]
+    fn too_few_records_behind_the_warm_up_count_from_when_it_ran() {
+        let samples = [sample(1, 0, 0.1), sample(2, 98, 1.5), sample(3, 100, 2.0)];
+        let line = figures(Side::Ours, 100, Some(sample(1, 0, 0.5)), &samples).expect("two marks");
+        assert_eq!((&line["from"], &line["cpu_s"]), (&json!(0), &json!(1.5)));
     }
 
     #[test]
