@@ -87,7 +87,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Choice(&["native", "librdkafka"]),
         Some("native"),
         "",
-        "Which client reads Kafka. `native` costs a fraction of the processor time per record; for settings that it cannot serve (Kerberos, OAuth, `consumer.client.rack`) librdkafka is taken, with one line in the log.",
+        "Which client reads Kafka. `native` costs a fraction of the processor time per record; settings that it cannot serve (PKCS#12 key stores, encrypted keys, `consumer.client.rack`, Kerberos, OAuth) go to librdkafka, with one line in the log; of these, Kerberos and OAuth need a librdkafka built with them, which ours is not.",
     ),
     option(
         "client.id",
@@ -206,7 +206,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Size { min: 32 * MIB },
         Some("536870912"),
         "bytes",
-        "One bound for stores, queues, caches and sends of the process (ME-1). Reaching it commits early and slows the input.",
+        "Bound for rows in memory, task queues and sends of the process (ME-1): reaching it commits early and slows the input. RocksDB takes up to a quarter of it besides, and each reader of Kafka up to `consumer.queued.max.messages.kbytes`.",
     ),
     option(
         "state.flush.max.bytes",

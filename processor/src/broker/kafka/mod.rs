@@ -1,7 +1,7 @@
 //! Apache Kafka: the only folder that names its C client, librdkafka.
 //!
-//! Reading: by ourselves ([`native`] over the connections of [`wire`]), or by librdkafka (`fetch`), which serves every
-//! security setting and stays selectable (`kafka.fetch`): one consumer per [`Fetch`], assigned by hand, messages taken in
+//! Reading: by ourselves ([`native`] over the connections of [`wire`]), or by librdkafka (`fetch`), which takes
+//! the security settings that we do not read and stays selectable (`kafka.fetch`): one consumer per [`Fetch`], assigned by hand, messages taken in
 //! batches and copied into one buffer per partition and poll. Writing: an idempotent producer with `acks=all`, partitions
 //! chosen by us. A commit waits for every delivery report and then commits the offsets: at-least-once. Membership over
 //! several processes and transactions come later behind the same traits.

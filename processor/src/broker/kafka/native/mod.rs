@@ -9,7 +9,8 @@
 //! - [`cursor`]: where each partition stands, and what of it waits to be polled;
 //! - [`answers`]: what an answer means for a partition; [`questions`]: what is asked when a position has become
 //!   doubtful (KIP-320);
-//! - [`fetch`]: the loop around them.
+//! - [`fetch`]: the loop around them; when a partition is polled, its batches are opened into records by
+//!   `record_batch::opener`.
 //!
 //! A position is in doubt in two ways that must not be mixed up. *Out of range*: retention has overtaken it, or it never
 //! existed; the caller hears where the partition begins and ends. *Truncated*: the records before it are not those that
