@@ -10,6 +10,7 @@
 //! - a [`Sink::commit`] returns after every appended record is durable, and only then are the offsets committed (CO-1);
 //! - a call that fails says what to do next by its [`FaultKind`].
 
+mod alone;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod fault;

@@ -1,4 +1,4 @@
-//! Committed offsets, one client per group; and the membership of a process that is alone.
+//! Committed offsets, one client per group.
 //!
 //! When membership over several processes comes, the member's own consumer is put here under its group, and every commit
 //! goes through it: that is what carries its member id and generation to the broker.
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::errors;
 use super::settings::KafkaSettings;
 use crate::broker::fault::{Fault, Result};
-use crate::broker::{Committed, GroupToken, Membership, MembershipEvent, OffsetCommit, TopicPartition};
+use crate::broker::{Committed, GroupToken, OffsetCommit, TopicPartition};
 
 /// How long the group's coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -117,29 +117,4 @@ fn is_electing(error: &KafkaError) -> bool {
         code,
         Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress)
     )
-}
-
-/// The membership of a process that is alone in its group by arrangement. It does not keep a second one out.
-pub(super) struct Standalone {
-    group: Arc<str>,
-}
-
-impl Standalone {
-    pub(super) fn new(group: Arc<str>) -> Self {
-        Self { group }
-    }
-}
-
-impl Membership for Standalone {
-    fn poll(&mut self, _timeout: Duration) -> Result<MembershipEvent> {
-        Ok(MembershipEvent::Alone)
-    }
-
-    fn token(&self) -> Result<GroupToken> {
-        Ok(GroupToken::alone(self.group.clone()))
-    }
-
-    fn leave(&mut self) -> Result<()> {
-        Ok(())
-    }
 }

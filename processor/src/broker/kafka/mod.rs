@@ -25,9 +25,10 @@ pub use settings::KafkaSettings;
 
 use self::admin::KafkaAdmin;
 use self::fetch::KafkaFetch;
-use self::groups::{Groups, Standalone};
+use self::groups::Groups;
 use self::native::NativeFetch;
 use self::sink::KafkaSink;
+use super::alone::Alone;
 use super::{Admin, Broker, Fetch, FetchConfig, Membership, MembershipConfig, Result, Sink, SinkConfig};
 use crate::config;
 
@@ -90,6 +91,6 @@ impl Broker for KafkaBroker {
     fn membership(&self, config: &MembershipConfig) -> Result<Box<dyn Membership>> {
         // The client is made now, so that a setting it refuses is seen at the start.
         self.groups.client(&config.group)?;
-        Ok(Box::new(Standalone::new(config.group.clone())))
+        Ok(Box::new(Alone::new(config.group.clone())))
     }
 }

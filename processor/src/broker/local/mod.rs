@@ -14,7 +14,6 @@ mod compaction;
 mod disk;
 mod fetch;
 mod layout;
-mod membership;
 mod retention;
 mod shared;
 mod sink;
@@ -27,9 +26,9 @@ use millstream_state::engine::{Engine, MemoryEngine};
 pub use shared::Clock;
 
 use self::fetch::LocalFetch;
-use self::membership::Alone;
 use self::shared::{Shared, Signal, View, Writing};
 use self::sink::LocalSink;
+use super::alone::Alone;
 use super::{Admin, Broker, Fetch, FetchConfig, Membership, MembershipConfig, Result, Sink, SinkConfig};
 
 /// Settings of a log.

@@ -1,11 +1,12 @@
-//! A log in one process has one member per group: whoever opened the log.
+//! The membership of a process that has its group to itself, on any log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{GroupToken, Membership, MembershipEvent, Result};
 
-/// The only member of its group. The lock on the log's directory keeps every other process out.
+/// The only member of its group, by arrangement. On the embedded log the lock on its directory keeps every other process
+/// out; on Kafka nothing does.
 pub(super) struct Alone {
     group: Arc<str>,
 }
