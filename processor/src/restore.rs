@@ -116,12 +116,9 @@ impl TaskMaker {
             .collect();
         let partition = |name: &str| TopicPartition::new(self.plan.changelog(name), id.partition);
         let partitions: Vec<TopicPartition> = logged.iter().map(|(_, name)| partition(name)).collect();
-        let starts = self.broker.admin().start_offsets(&partitions)?;
-        let ends = self.broker.admin().end_offsets(&partitions)?;
+        let bounds = self.broker.admin().bounds(&partitions)?;
         let mut replays = Vec::new();
-        for ((store, name), ((partition, start), end)) in
-            logged.into_iter().zip(partitions.into_iter().zip(starts).zip(ends))
-        {
+        for ((store, name), (partition, (start, end))) in logged.into_iter().zip(partitions.into_iter().zip(bounds)) {
             let stands = stores.position(&name)?;
             // No metadata: the group's offsets expired or were reset. The changelog is all we know, so all of it counts.
             let to = committed

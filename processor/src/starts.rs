@@ -49,7 +49,7 @@ struct Found<'a> {
 }
 
 impl Starts<'_> {
-    /// The starts of all tasks, in the order of their ids. The log is asked three questions in all, not three for each task.
+    /// The starts of all tasks, in the order of their ids. The log is asked two questions in all, not two for each task.
     ///
     /// # Errors
     /// What the log says, and `Fatal` for commit metadata that cannot be read.
@@ -62,9 +62,7 @@ impl Starts<'_> {
             .map(|(_, partition)| partition)
             .collect();
         let committed = admin.committed(&self.config.application_id, &partitions)?;
-        let starts = admin.start_offsets(&partitions)?;
-        let ends = admin.end_offsets(&partitions)?;
-        let mut answers = committed.into_iter().zip(starts.into_iter().zip(ends));
+        let mut answers = committed.into_iter().zip(admin.bounds(&partitions)?);
         let mut found = Vec::with_capacity(tasks.len());
         for (id, sub) in tasks {
             let sources = self.sources(id, sub).zip(&mut answers);

@@ -137,6 +137,12 @@ pub trait Admin: Send + Sync {
     /// The offset after the last record that can be read, for each partition asked.
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>>;
 
+    /// Both of these, where one question answers both: the first offset that can be read, and the one after the last.
+    fn bounds(&self, partitions: &[TopicPartition]) -> Result<Vec<(i64, i64)>> {
+        let starts = self.start_offsets(partitions)?;
+        Ok(starts.into_iter().zip(self.end_offsets(partitions)?).collect())
+    }
+
     /// What a group has committed, for each partition asked.
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>>;
 

@@ -90,15 +90,6 @@ impl KafkaAdmin {
         Ok(())
     }
 
-    fn watermarks(&self, asked: &[TopicPartition]) -> Result<Vec<(i64, i64)>> {
-        self.check(asked)?;
-        let watermarks = |tp: &TopicPartition| {
-            let answer = self.questions.fetch_watermarks(&tp.topic, tp.partition, PATIENCE);
-            answer.map_err(|e| errors::fault(&format!("cannot ask where {tp} begins and ends"), e))
-        };
-        asked.iter().map(watermarks).collect()
-    }
-
     fn infos(&self, topics: &[(&str, i32)]) -> Result<Vec<TopicInfo>> {
         if topics.is_empty() {
             return Ok(Vec::new());
@@ -187,15 +178,20 @@ impl Admin for KafkaAdmin {
     }
 
     fn start_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
-        Ok(self
-            .watermarks(partitions)?
-            .into_iter()
-            .map(|(start, _)| start)
-            .collect())
+        Ok(self.bounds(partitions)?.into_iter().map(|(start, _)| start).collect())
     }
 
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
-        Ok(self.watermarks(partitions)?.into_iter().map(|(_, end)| end).collect())
+        Ok(self.bounds(partitions)?.into_iter().map(|(_, end)| end).collect())
+    }
+
+    fn bounds(&self, partitions: &[TopicPartition]) -> Result<Vec<(i64, i64)>> {
+        self.check(partitions)?;
+        let watermarks = |tp: &TopicPartition| {
+            let answer = self.questions.fetch_watermarks(&tp.topic, tp.partition, PATIENCE);
+            answer.map_err(|e| errors::fault(&format!("cannot ask where {tp} begins and ends"), e))
+        };
+        partitions.iter().map(watermarks).collect()
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>> {
