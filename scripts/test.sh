@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/lint.sh
+cargo test --manifest-path integration-tests/container/Cargo.toml
 cargo test --release --workspace --no-run
 cargo build --quiet --release -p millstream-integration-tests --bin kafka
 "${CARGO_TARGET_DIR:-target}/release/kafka" run cargo test --release --workspace --no-fail-fast "$@"

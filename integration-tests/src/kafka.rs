@@ -63,7 +63,7 @@ pub struct Broker {
 #[derive(Debug)]
 enum Origin {
     Given,
-    Container(container::Container),
+    Container(Box<container::Container>),
     Jars(Box<jars::Server>),
 }
 
@@ -101,11 +101,12 @@ impl Broker {
             _ => {}
         }
         let jars_only = env::var(ORIGIN_ENV).is_ok_and(|value| value == "jars");
-        if !jars_only && container::engine_answers() {
-            let container = container::Container::start().map_err(NoBroker::Broken)?;
+        let engine = (!jars_only).then(container::Engine::find).flatten();
+        if let Some(engine) = engine {
+            let container = container::Container::start(engine).map_err(NoBroker::Broken)?;
             return Ok(Self {
                 bootstrap: container.bootstrap(),
-                origin: Origin::Container(container),
+                origin: Origin::Container(Box::new(container)),
             });
         }
         let server = jars::Server::start()?;
