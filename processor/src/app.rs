@@ -260,7 +260,7 @@ impl App {
         );
         let outputs = Outputs::open(self.broker.clone(), &self.config, events.clone())?;
         let clock = self.components.clock.clone();
-        Ok(Arc::new(Control::new(
+        let control = Arc::new(Control::new(
             gate,
             slots,
             threads,
@@ -269,7 +269,9 @@ impl App {
             totals,
             events.clone(),
             clock,
-        )))
+        ));
+        control.listen_to_sink()?;
+        Ok(control)
     }
 }
 

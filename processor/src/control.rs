@@ -10,7 +10,7 @@ use millstream_topology::TaskId;
 use crate::broker::{Acked, TopicPartition, Waker};
 use crate::clock::Clock;
 use crate::commit::{Committer, Share, Verdict};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::gate::{Gate, Slot};
 use crate::outputs::Outputs;
@@ -36,6 +36,8 @@ pub struct Control {
     outputs: Mutex<Outputs>,
     damaged: Mutex<BTreeSet<TaskId>>,
     wakers: Mutex<Vec<Waker>>,
+    /// Whether the sink has asked to be called.
+    sink_calls: AtomicBool,
     /// Whether anything was processed since the last commit.
     dirty: AtomicBool,
     /// When the last commit ended, in ms of the monotonic clock.
@@ -70,6 +72,7 @@ impl Control {
             outputs: Mutex::new(outputs),
             damaged: Mutex::default(),
             wakers: Mutex::new(Vec::new()),
+            sink_calls: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
         }
     }
@@ -115,6 +118,22 @@ impl Control {
         for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             waker();
         }
+    }
+
+    /// Lets the sink wake a thread when it has something to do again.
+    pub fn listen_to_sink(self: &Arc<Self>) -> Result<()> {
+        let control = Arc::downgrade(self);
+        self.outputs().wake_by(Arc::new(move || {
+            if let Some(control) = control.upgrade() {
+                control.sink_calls.store(true, Relaxed);
+                control.wake();
+            }
+        }))
+    }
+
+    /// Whether the sink has asked to be called since the last time.
+    pub fn sink_calls(&self) -> bool {
+        self.sink_calls.load(Relaxed) && self.sink_calls.swap(false, Relaxed)
     }
 
     /// Notes that there is something to commit.

@@ -10,7 +10,7 @@ use millstream_topology::outbox::{NodeRef, OutRecord, Outbox};
 use millstream_topology::policy::Reason;
 use millstream_topology::{headers, node::dead_letter};
 
-use crate::broker::{Acked, Broker, GroupToken, OffsetCommit, PartitionRef, Sink, SinkConfig, TopicPartition};
+use crate::broker::{Acked, Broker, GroupToken, OffsetCommit, PartitionRef, Sink, SinkConfig, TopicPartition, Waker};
 use crate::config::{Config, Policy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Events};
@@ -196,6 +196,11 @@ impl Outputs {
     /// Hands on what is full.
     pub fn send(&mut self) -> Result<()> {
         self.sink.send()
+    }
+
+    /// See [`Sink::wake_by`].
+    pub fn wake_by(&mut self, waker: Waker) -> Result<()> {
+        self.sink.wake_by(waker)
     }
 
     /// See [`Sink::commit`].

@@ -216,8 +216,10 @@ impl StreamThread {
                 return Ok(Rest::No);
             }
         }
-        if best == Round::Worked {
+        if best == Round::Worked || control.sink_calls() {
             control.outputs().send()?;
+        }
+        if best == Round::Worked {
             return Ok(Rest::No);
         }
         let (_, seen) = publish(&self.runners, &cut);

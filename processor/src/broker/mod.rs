@@ -349,8 +349,15 @@ pub trait Sink: Send {
         headers: RawHeaders<'_>,
     ) -> Result<()>;
 
-    /// Hands on what is full, without waiting: called between batches of work so that a commit finds little left to do.
+    /// Hands on what is full, without waiting: called between batches of work so that a commit finds little left to do, and
+    /// when the sink asks for it ([`Sink::wake_by`]).
     fn send(&mut self) -> Result<()>;
+
+    /// A sink that holds records back until others are written calls this, from any thread, when [`Sink::send`] is to be
+    /// called again.
+    fn wake_by(&mut self, _waker: Waker) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes everything appended since the last commit durable, then commits the offsets that `offsets` names; it is
     /// told the last offset of every partition written since the last commit, which may travel in the metadata (CO-4).

@@ -11,6 +11,7 @@ mod errors;
 mod fetch;
 mod ffi;
 mod groups;
+mod held;
 #[cfg(any(test, feature = "testing"))]
 pub mod history;
 mod native;

@@ -164,10 +164,15 @@ impl KafkaSettings {
         config
     }
 
-    /// Whether the user has decided how long a record waits for others, by any of its names.
-    pub(super) fn sets_linger(&self) -> bool {
-        let linger = |(name, _): &(String, String)| name == "linger.ms" || name == "queue.buffering.max.ms";
-        self.common.iter().chain(&self.producer).any(linger)
+    /// What the user has decided about how long a record waits for others, by any of its names.
+    pub(super) fn linger(&self) -> Linger {
+        let settings = self.common.iter().chain(&self.producer);
+        let mut given = settings.filter(|(name, _)| LINGER.contains(&name.as_str()));
+        match given.next_back().map(|(_, ms)| ms.parse::<f64>()) {
+            None => Linger::AsGood,
+            Some(Ok(0.0)) => Linger::None,
+            Some(_) => Linger::Given,
+        }
     }
 
     /// A producer without transactions.
@@ -188,10 +193,31 @@ impl KafkaSettings {
         let timeout = sink.delivery_timeout.as_millis().clamp(1000, 2_147_483_647);
         config.set("delivery.timeout.ms", timeout.to_string());
         set(&mut config, &self.producer);
+        if self.linger() == Linger::None {
+            // `KafkaSink` sees to it, better than the client could. This is for when its push comes to nothing.
+            LINGER.iter().for_each(|name| {
+                config.remove(name);
+            });
+            config.set("linger.ms", "5");
+        }
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
         config
     }
+}
+
+/// The names of the setting.
+const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
+
+/// How long a record waits for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Linger {
+    /// Nothing is said: not at all when it is alone, and a while when there are many.
+    AsGood,
+    /// Never for nothing: it leaves as soon as those before it are acknowledged.
+    None,
+    /// The client's own linger, as long as is said.
+    Given,
 }
 
 /// Nothing is chosen or committed behind our back.
@@ -239,17 +265,36 @@ mod tests {
         let config = Config::builder()
             .set("application.id", "a")
             .set("bootstrap.servers", "localhost:9092")
-            .set("producer.linger.ms", "0")
+            .set("producer.linger.ms", "7")
             .set("consumer.fetch.min.bytes", "7")
             .build()
             .unwrap();
         let settings = KafkaSettings::of(&config);
         assert_eq!(settings.bootstrap, "localhost:9092");
-        assert_eq!(settings.sink(&SinkConfig::default()).get("linger.ms"), Some("0"));
+        assert_eq!(settings.sink(&SinkConfig::default()).get("linger.ms"), Some("7"));
         assert_eq!(
             settings.reader(&FetchConfig::default()).get("fetch.min.bytes"),
             Some("7")
         );
+    }
+
+    #[test]
+    fn linger_is_found_by_all_its_names() {
+        let of = |name: &str, value: &str| KafkaSettings {
+            producer: vec![(name.into(), value.into())],
+            ..KafkaSettings::new("localhost:9092")
+        };
+        assert_eq!(of("batch.size", "0").linger(), Linger::AsGood);
+        assert_eq!(of("linger.ms", "5").linger(), Linger::Given);
+        for name in LINGER {
+            let settings = of(name, "0");
+            assert_eq!(settings.linger(), Linger::None);
+            let config = settings.sink(&SinkConfig::default());
+            assert_eq!(
+                (config.get("linger.ms"), config.get("queue.buffering.max.ms")),
+                (Some("5"), None)
+            );
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! Writes to a cluster: an idempotent producer; a commit waits for every report before the offsets go.
+//!
+//! When records leave (decision record 0012): by [`KafkaSink::push_as_good`] when nothing is said about it, by
+//! [`KafkaSink::push_next`] with `linger.ms` 0, else as the client does it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,13 +13,14 @@ use super::admin::KafkaAdmin;
 use super::errors;
 use super::ffi::produce::{Produce, Report, ReportQueue, TopicHandle};
 use super::groups::Groups;
+use super::held::{Held, HeldRecord};
 use super::pusher::Pusher;
-use super::settings::KafkaSettings;
+use super::settings::{KafkaSettings, Linger};
 use crate::broker::fault::{Fault, Result};
 use crate::broker::partitions::Partitions;
 use crate::broker::record_batch::headers;
 use crate::broker::{
-    Acked, Admin, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition,
+    Acked, Admin, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
 };
 
 /// How long one wait for delivery reports takes, in milliseconds; it ends at the first that comes.
@@ -37,7 +41,10 @@ pub(super) struct KafkaSink {
     topics: Vec<Topic>,
     partitions: Partitions<Target>,
     progress: Progress,
+    /// What waits while a push is under way; only without any linger.
+    held: Held,
     zero: ZeroTimestamps,
+    waker: Option<Waker>,
     client: Client,
 }
 
@@ -45,8 +52,7 @@ pub(super) struct KafkaSink {
 struct Client {
     reports: ReportQueue<DefaultProducerContext>,
     pusher: Pusher,
-    /// Whether records leave as soon as it is good, not as the user's linger says.
-    eager: bool,
+    linger: Linger,
     producer: Arc<BaseProducer>,
     /// No batch is larger, but one of a single record.
     batch_bytes: usize,
@@ -74,6 +80,8 @@ struct Progress {
     buffered: usize,
     /// Bytes appended since the last [`Sink::send`].
     appended: usize,
+    /// Whether records were pushed that are not all acknowledged.
+    pushed: bool,
     /// The first record that was not written.
     failed: Option<(RDKafkaErrorCode, PartitionRef)>,
 }
@@ -94,7 +102,9 @@ impl KafkaSink {
             topics: Vec::new(),
             partitions: Partitions::default(),
             progress: Progress::default(),
+            held: Held::default(),
             zero: ZeroTimestamps::default(),
+            waker: None,
         })
     }
 
@@ -156,6 +166,7 @@ impl KafkaSink {
 
     /// Until every record has its report.
     fn wait_for_all(&mut self) -> Result<()> {
+        self.release()?;
         self.wait_until(|sink| {
             let done = sink.client.in_flight() == 0;
             if !done {
@@ -164,6 +175,75 @@ impl KafkaSink {
             }
             Ok(done)
         })
+    }
+
+    /// Gives a record to the client.
+    fn hand_over(&mut self, record: &HeldRecord<'_>) -> Result<()> {
+        let (tp, target) = self.partitions.get_mut(record.to)?;
+        let produce = Produce {
+            partition: tp.partition,
+            timestamp: if record.timestamp == 0 {
+                self.zero.instead(tp)
+            } else {
+                record.timestamp
+            },
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+            tag: record.to.0 as usize,
+        };
+        match self.topics[target.topic].handle.produce(&produce) {
+            Ok(()) => (),
+            Err(RDKafkaErrorCode::QueueFull) => self.append_when_there_is_room(record.to, &produce)?,
+            Err(code) => return Err(not_taken(tp, code)),
+        }
+        let len = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        self.progress.buffered += len + MEMORY_OVERHEAD;
+        Ok(())
+    }
+
+    /// Gives the client what was held back.
+    fn release(&mut self) -> Result<()> {
+        let mut held = std::mem::take(&mut self.held);
+        let done = held.records().try_for_each(|record| self.hand_over(&record));
+        held.clear();
+        self.held = held;
+        done
+    }
+
+    /// Without any linger: what came while the last push was under way leaves when all of that is acknowledged. Given to
+    /// the client earlier, it would wait there, and keep a thread of the client's busy.
+    fn push_next(&mut self) -> Result<()> {
+        if self.progress.is_under_way() {
+            return Ok(());
+        }
+        self.release()?;
+        self.progress.pushed = self.progress.buffered > 0;
+        if self.progress.pushed {
+            self.client.pusher.push();
+        }
+        Ok(())
+    }
+
+    /// With a linger of our own choice: what comes alone leaves at once, what comes in a crowd leaves together.
+    fn push_as_good(&mut self, appended: usize) {
+        let buffered = self.progress.buffered;
+        if appended == 0 || buffered == 0 {
+            return;
+        }
+        if buffered <= appended {
+            // Whatever came before is acknowledged: there is nothing to wait for.
+            self.client.pusher.push();
+        } else if buffered <= CROWD {
+            self.client.pusher.push_when_quiet();
+        }
+    }
+
+    /// Lets reports wake whoever is to call [`Sink::send`], if anything may wait for them.
+    fn listen(&mut self) {
+        if let (Linger::None, Some(waker)) = (self.client.linger, &self.waker) {
+            self.client.reports.wake_by(waker.clone());
+        }
     }
 
     /// The client's queue is full: reports make room.
@@ -193,6 +273,7 @@ impl KafkaSink {
         for topic in &mut self.topics {
             topic.handle = TopicHandle::new(self.client.producer.clone(), &topic.name)?;
         }
+        self.listen();
         Ok(())
     }
 
@@ -237,6 +318,11 @@ impl ZeroTimestamps {
 }
 
 impl Progress {
+    /// Whether something that was pushed is not acknowledged.
+    fn is_under_way(&self) -> bool {
+        self.pushed && self.buffered > 0
+    }
+
     fn note(&mut self, report: &Report, partitions: &mut Partitions<Target>) {
         self.buffered = self.buffered.saturating_sub(report.len + MEMORY_OVERHEAD);
         let at = PartitionRef(report.tag as u32);
@@ -262,7 +348,7 @@ impl Client {
         Ok(Self {
             reports: ReportQueue::new(producer.clone())?,
             pusher: Pusher::start(producer.clone())?,
-            eager: !settings.sets_linger(),
+            linger: settings.linger(),
             producer,
             batch_bytes,
         })
@@ -307,41 +393,40 @@ impl Sink for KafkaSink {
         if len + headers.len() + BATCH_OVERHEAD > topic.max_message_bytes {
             return Err(too_large(tp, len, topic.max_message_bytes));
         }
-        let record = Produce {
-            partition: tp.partition,
-            timestamp: if timestamp == 0 {
-                self.zero.instead(tp)
-            } else {
-                timestamp
-            },
+        let record = HeldRecord {
+            to,
+            timestamp,
             key,
             value,
             headers,
-            tag: to.0 as usize,
         };
-        match topic.handle.produce(&record) {
-            Ok(()) => (),
-            Err(RDKafkaErrorCode::QueueFull) => self.append_when_there_is_room(to, &record)?,
-            Err(code) => return Err(not_taken(tp, code)),
-        }
-        self.progress.buffered += len + MEMORY_OVERHEAD;
         self.progress.appended += len + MEMORY_OVERHEAD;
+        if self.client.linger != Linger::None || !self.progress.is_under_way() {
+            return self.hand_over(&record);
+        }
+        self.held.push(&record);
+        if self.held.len_bytes() > CROWD {
+            self.release()?;
+        }
         Ok(())
     }
 
     fn send(&mut self) -> Result<()> {
         // The client's threads send by themselves. Here its memory is given back.
         while self.look(0) {}
-        let (buffered, appended) = (self.progress.buffered, std::mem::take(&mut self.progress.appended));
-        if self.client.eager && appended > 0 && buffered > 0 {
-            if buffered <= appended {
-                // Whatever came before is acknowledged: there is nothing to wait for.
-                self.client.pusher.push();
-            } else if buffered <= CROWD {
-                self.client.pusher.push_when_quiet();
-            }
+        let appended = std::mem::take(&mut self.progress.appended);
+        match self.client.linger {
+            Linger::AsGood => self.push_as_good(appended),
+            Linger::None => self.push_next()?,
+            Linger::Given => (),
         }
         self.failure()
+    }
+
+    fn wake_by(&mut self, waker: Waker) -> Result<()> {
+        self.waker = Some(waker);
+        self.listen();
+        Ok(())
     }
 
     fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
@@ -355,6 +440,7 @@ impl Sink for KafkaSink {
 
     fn abort(&mut self) -> Result<()> {
         // What is under way may still be written: at-least-once. The next commit must not take it for its own.
+        self.held.clear();
         self.client.producer.purge(PurgeConfig::default().queue());
         let waited = self.wait_for_all();
         self.progress = Progress::default();
@@ -366,7 +452,7 @@ impl Sink for KafkaSink {
     }
 
     fn buffered_bytes(&self) -> usize {
-        self.progress.buffered
+        self.progress.buffered + self.held.len_bytes()
     }
 }
 

@@ -15,6 +15,7 @@ use rdkafka::bindings as rd;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
+use crate::broker::Waker;
 use crate::broker::fault::{Fault, Result};
 use crate::broker::record_batch::headers;
 
@@ -190,6 +191,8 @@ pub(in crate::broker::kafka) struct ReportQueue<C: ProducerContext + 'static> {
     queue: *mut rd::rd_kafka_queue_t,
     /// Holds no pointer that means anything between calls.
     slots: Box<[*const rd::rd_kafka_message_t; REPORTS]>,
+    /// What librdkafka calls when a first report arrives: it holds a pointer to this until it is told otherwise.
+    waker: Option<Box<Waker>>,
     /// Rule 1.
     _producer: Arc<BaseProducer<C>>,
 }
@@ -208,8 +211,24 @@ impl<C: ProducerContext> ReportQueue<C> {
         Ok(Self {
             queue,
             slots: Box::new([ptr::null(); REPORTS]),
+            waker: None,
             _producer: producer,
         })
+    }
+
+    /// Calls `waker`, from a thread of the client's, whenever something arrives in the empty queue.
+    pub(in crate::broker::kafka) fn wake_by(&mut self, waker: Waker) {
+        self.wake_nobody();
+        let waker = self.waker.insert(Box::new(waker));
+        let opaque: *const Waker = &**waker;
+        // SAFETY: the queue lives (rule 1). The pointer stays valid until `wake_nobody`, which comes before the box goes.
+        unsafe { rd::rd_kafka_queue_cb_event_enable(self.queue, Some(wake), opaque.cast_mut().cast()) };
+    }
+
+    fn wake_nobody(&mut self) {
+        // SAFETY: as above. The call waits for a call back that is under way: both hold the queue's lock.
+        unsafe { rd::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut()) };
+        self.waker = None;
     }
 
     /// Shows the reports of one event to `each`: mostly those of one batch. Waits for it up to `timeout_ms`; false when
@@ -252,8 +271,16 @@ impl<C: ProducerContext> ReportQueue<C> {
     }
 }
 
+/// Must not touch the queue, whose lock is held.
+extern "C" fn wake(_client: *mut rd::rd_kafka_t, opaque: *mut c_void) {
+    // SAFETY: the pointer that `wake_by` gave, valid until `wake_nobody` comes back; a waker may be called by any thread.
+    let waker = unsafe { &*opaque.cast_const().cast::<Waker>() };
+    waker();
+}
+
 impl<C: ProducerContext> Drop for ReportQueue<C> {
     fn drop(&mut self) {
+        self.wake_nobody();
         // SAFETY: our reference, given back once; the producer is dropped after this.
         unsafe { rd::rd_kafka_queue_destroy(self.queue) }
     }
