@@ -12,6 +12,7 @@ pub mod describe;
 pub mod failure;
 pub mod format;
 pub mod logging;
+pub mod memory;
 pub mod place;
 pub mod reader;
 pub mod stop;
@@ -27,6 +28,7 @@ use crate::failure::Failure;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    memory::keep_small();
     let args = Args::parse();
     logging::start(args.verbose);
     match run(args.command) {
