@@ -6,13 +6,6 @@ use std::path::{Path, PathBuf};
 const LONGEST_FUNCTION: usize = 70;
 const LONGEST_FILE: usize = 600;
 
-/// Files that may be longer than `LONGEST_FILE`, with the length they have and the reason.
-const LONG_FILES: &[(&str, usize, &str)] = &[(
-    "processor/src/broker/contract.rs",
-    700,
-    "one contract, one suite, one list",
-)];
-
 /// The audited modules that may say `unsafe`, with what for.
 const UNSAFE: &[(&str, &str)] = &[
     ("benches/src/allocations.rs", "an allocator that counts"),
@@ -58,21 +51,11 @@ fn length(path: &Path) -> usize {
 #[test]
 fn files_can_be_read_in_one_go() {
     for path in shipped() {
-        let limit = LONG_FILES
-            .iter()
-            .find(|(long, _, _)| Path::new(long) == path)
-            .map_or(LONGEST_FILE, |(_, n, _)| *n);
         let lines = length(&path);
         assert!(
-            lines <= limit,
-            "{} has {lines} lines, more than {limit}: split it",
+            lines <= LONGEST_FILE,
+            "{} has {lines} lines, more than {LONGEST_FILE}: split it",
             path.display()
-        );
-    }
-    for (path, lines, _) in LONG_FILES {
-        assert!(
-            length(Path::new(path)) > LONGEST_FILE,
-            "{path} ({lines}) needs no waiver any more: remove it"
         );
     }
 }
