@@ -234,13 +234,12 @@ fn brokers_that_go_and_come_back_lose_and_repeat_nothing() {
     cluster.stop(1, End::Orderly).expect("stop broker 1");
     reader.poll_until("more, from the broker that is left", some(5000));
     cluster.restart(1).expect("restart broker 1");
-    wait_for_replicas(&cluster, &partitions[0].topic);
+    cluster.wait_for_replicas().expect("replicas in step");
 
     // Its partitions are taken over.
     cluster.stop(2, End::Killed).expect("kill broker 2");
     reader.read_numbers(10_000);
-    // A client of its own: the admin client may wait for the broker that is gone.
-    write(&native(&cluster.bootstrap()), &partitions, 10_000..12_000);
+    write(&broker, &partitions, 10_000..12_000);
     reader.read_numbers(12_000);
     cluster.restart(2).expect("restart broker 2");
 }
@@ -370,12 +369,11 @@ fn a_log_that_was_cut_back_says_where() {
     broker.admin().create(&spec).expect("a topic");
     let partitions = [TopicPartition::new(spec.name, 0)];
     write(&broker, &partitions, 0..100);
-    wait_for_replicas(&cluster, &partitions[0].topic);
+    cluster.wait_for_replicas().expect("replicas in step");
     let leader = leader_of(&cluster, &partitions[0].topic);
     let follower = 3 - leader;
     cluster.stop(follower, End::Killed).expect("kill the follower");
-    // A client of its own: the admin client waits for the broker that is gone.
-    write(&native(&cluster.bootstrap()), &partitions, 100..200);
+    write(&broker, &partitions, 100..200);
     let mut reader = Reader::from_start(&broker, &FetchConfig::default(), &partitions);
     reader.read_numbers(200);
 
@@ -391,7 +389,7 @@ fn a_log_that_was_cut_back_says_where() {
         reader.got.get_mut(tp).expect("the partition").truncate(100);
         reader.next.insert(tp.clone(), 100);
     }
-    write(&native(&cluster.bootstrap()), &partitions, 100..150);
+    write(&broker, &partitions, 100..150);
     reader.read_numbers(150);
 }
 
@@ -427,18 +425,4 @@ fn leader_of(cluster: &Cluster, topic: &str) -> u32 {
     number
         .and_then(|number| number.parse().ok())
         .unwrap_or_else(|| panic!("no leader: {text}"))
-}
-
-/// Waits until every partition of the topic has all its replicas in step.
-fn wait_for_replicas(cluster: &Cluster, topic: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    let asked = ["--describe", "--topic", topic, "--under-replicated-partitions"];
-    while !cluster
-        .tool("org.apache.kafka.tools.TopicCommand", &asked)
-        .expect("kafka-topics")
-        .trim()
-        .is_empty()
-    {
-        assert!(Instant::now() < deadline, "the replicas of {topic} do not catch up");
-    }
 }

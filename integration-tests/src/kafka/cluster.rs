@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// The controller's number; brokers are counted from 1.
 const CONTROLLER: u32 = 100;
@@ -76,7 +77,13 @@ impl Cluster {
         self.add(CONTROLLER, controller, &controller_properties(controller))?;
         for id in 1..=brokers {
             let (port, _) = ports(id)?;
-            self.add(id, port, &broker_properties(id, port, advertised(port), controller))?;
+            let properties = broker_properties(id, port, advertised(port), controller);
+            let copies = brokers.min(2);
+            self.add(
+                id,
+                port,
+                &format!("{properties}offsets.topic.replication.factor={copies}\n"),
+            )?;
         }
         for id in 1..=brokers {
             self.wait(id)?;
@@ -142,10 +149,34 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets a broker stand still: its connections stay, but nothing is answered. [`Cluster::stop`] ends it as it is.
+    pub fn freeze(&mut self, broker: u32) -> Result<(), String> {
+        let Some((process, _)) = &self.node(broker)?.running else {
+            return Err(format!("broker {broker} does not run"));
+        };
+        let asked = Command::new("kill").args(["-STOP", &process.id().to_string()]).status();
+        asked.map(drop).map_err(|e| format!("cannot run kill: {e}"))
+    }
+
     /// Starts a broker again that was stopped, with the data it had; returns when it answers.
     pub fn restart(&mut self, broker: u32) -> Result<(), String> {
         self.run(broker)?;
         self.wait(broker)
+    }
+
+    /// Waits until every partition has all its replicas in step.
+    pub fn wait_for_replicas(&self) -> Result<(), String> {
+        let deadline = Instant::now() + START_LIMIT;
+        let asked = ["--describe", "--under-replicated-partitions"];
+        loop {
+            let behind = self.tool("org.apache.kafka.tools.TopicCommand", &asked)?;
+            if behind.trim().is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!("replicas do not catch up:\n{behind}"));
+            }
+        }
     }
 
     /// All brokers, as `bootstrap.servers` wants it.
@@ -199,6 +230,7 @@ fn spawn(command: &mut Command, home: &Path) -> Result<(Child, Reaper), String> 
     Ok((process, reaper))
 }
 
+/// A dead broker is given up after two seconds instead of nine: that is time a test waits. It is the controller that counts.
 fn common(controller: u16) -> String {
     let single = ["process.roles=", "node.id="];
     let shared: Vec<&str> = jars::settings()
@@ -206,7 +238,7 @@ fn common(controller: u16) -> String {
         .filter(|line| !single.iter().any(|own| line.starts_with(own)))
         .collect();
     format!(
-        "{}\ncontroller.quorum.voters={CONTROLLER}@127.0.0.1:{controller}\n",
+        "{}\ncontroller.quorum.voters={CONTROLLER}@127.0.0.1:{controller}\nbroker.session.timeout.ms=2000\n",
         shared.join("\n")
     )
 }
@@ -218,14 +250,12 @@ fn controller_properties(port: u16) -> String {
     )
 }
 
-/// A dead broker is given up after two seconds instead of nine: that is time a test waits.
 fn broker_properties(id: u32, port: u16, advertised: u16, controller: u16) -> String {
     format!(
         "{}process.roles=broker\n\
          node.id={id}\n\
          listeners=BROKER://127.0.0.1:{port}\n\
          advertised.listeners=BROKER://127.0.0.1:{advertised}\n\
-         broker.session.timeout.ms=2000\n\
          broker.heartbeat.interval.ms=500\n",
         common(controller)
     )

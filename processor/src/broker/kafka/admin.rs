@@ -3,54 +3,112 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication, TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::errors;
+use super::ffi;
 use super::groups::Groups;
 use super::settings::KafkaSettings;
+use super::turns::Turns;
 use crate::broker::fault::{Fault, Result};
 use crate::broker::{Admin, Cleanup, Committed, TopicInfo, TopicPartition, TopicSpec};
 
-/// How long a broker may take to answer.
+/// How long a change may take until it is seen.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks whether every broker knows of a change.
-const GLANCE: Duration = Duration::from_millis(20);
+/// Between two looks whether it is seen: at first, and at most.
+const GLANCES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 /// The largest batch a topic takes unless it is told otherwise.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
 /// Asks and changes.
+///
+/// librdkafka sends changes and questions about settings to the controller. Since KRaft that is any broker which the
+/// one that was asked believes alive, for some time also one that has just died. So they are sent to the broker that
+/// answered last, which hands on to the controller what is the controller's business; only the brokers of old clusters
+/// with ZooKeeper refuse that.
 pub(super) struct KafkaAdmin {
     bootstrap: String,
-    questions: BaseConsumer,
-    changes: AdminClient<DefaultClientContext>,
+    client: AdminClient<DefaultClientContext>,
+    turns: Turns,
+    /// The broker that answered the last question about topics; -1: its number is not known.
+    answered: AtomicI32,
     groups: Arc<Groups>,
 }
 
 impl KafkaAdmin {
     pub(super) fn new(settings: &KafkaSettings, groups: Arc<Groups>) -> Result<Self> {
-        let client = |e| errors::fault("cannot make a Kafka client", e);
+        let mut config = settings.admin();
+        let turns = Turns::of(&mut config);
+        let client = config
+            .create()
+            .map_err(|e| errors::fault("cannot make a Kafka client", e))?;
         Ok(Self {
             bootstrap: settings.bootstrap.clone(),
-            questions: settings.questions().create().map_err(client)?,
-            changes: settings.changes().create().map_err(client)?,
+            client,
+            turns,
+            answered: AtomicI32::new(-1),
             groups,
         })
     }
 
     fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
-        let what = format!("cannot ask {} about {}", self.bootstrap, topic.unwrap_or("its topics"));
-        self.questions
-            .fetch_metadata(topic, PATIENCE)
-            .map_err(|e| errors::fault(&what, e))
+        let asked = self.turns.ask(|turn| self.metadata_once(topic, turn));
+        asked.map_err(|e| {
+            let what = format!("cannot ask {} about {}", self.bootstrap, topic.unwrap_or("its topics"));
+            errors::fault(&what, e)
+        })
+    }
+
+    fn metadata_once(&self, topic: Option<&str>, turn: Duration) -> Result<Metadata, KafkaError> {
+        let metadata = self.client.inner().fetch_metadata(topic, Turns::with_scan(turn))?;
+        // A connection to one of `bootstrap.servers` may not know yet which broker that is: then any of them.
+        let first = || metadata.brokers().first().map_or(-1, |broker| broker.id());
+        let answered = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
+        self.answered.store(answered.unwrap_or_else(first), Ordering::Relaxed);
+        Ok(metadata)
+    }
+
+    /// Puts a request to the broker that answered last; if it does not answer now, to one that does.
+    fn request<T, A>(
+        &self,
+        mut send: impl FnMut(&AdminOptions) -> A,
+        read: impl Fn(T) -> Result<T, KafkaError>,
+    ) -> Result<T, KafkaError>
+    where
+        A: Future<Output = Result<T, KafkaError>>,
+    {
+        let mut refused = None;
+        self.turns.ask(|turn| {
+            let broker = match refused.take() {
+                Some(RDKafkaErrorCode::NotController) => -1,
+                None if self.answered.load(Ordering::Relaxed) >= 0 => self.answered.load(Ordering::Relaxed),
+                _ => {
+                    self.metadata_once(None, turn)?;
+                    self.answered.load(Ordering::Relaxed)
+                }
+            };
+            // -1 is the controller.
+            let options = AdminOptions::new()
+                .broker_id(broker)
+                .request_timeout(Some(turn))
+                .operation_timeout(Some(turn));
+            let answer = wait(send(&options)).and_then(&read);
+            if let Err(error) = &answer {
+                refused = Some(errors::code(error).unwrap_or(RDKafkaErrorCode::Unknown));
+            }
+            answer
+        })
     }
 
     /// How many partitions a topic has, all with a leader; `None` when it does not exist.
@@ -69,8 +127,7 @@ impl KafkaAdmin {
 
     /// `Misuse` when a partition does not exist.
     pub(super) fn check(&self, asked: &[TopicPartition]) -> Result<()> {
-        let topics: BTreeSet<&str> = asked.iter().map(|tp| &*tp.topic).collect();
-        for topic in topics {
+        for topic in topics_of(asked) {
             let Some(count) = self.partitions(topic)? else {
                 let text = format!(
                     "there is no topic {topic} in Kafka at {}: create it first",
@@ -96,7 +153,8 @@ impl KafkaAdmin {
         }
         let asked: Vec<_> = topics.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
         let what = "cannot read the configuration of topics";
-        let answer = wait(self.changes.describe_configs(&asked, &options())).map_err(|e| errors::fault(what, e))?;
+        let answer = self.request(|options| self.client.describe_configs(&asked, options), Ok);
+        let answer = answer.map_err(|e| errors::fault(what, e))?;
         let info = |((name, partitions), answer): (&(&str, i32), Result<ConfigResource, RDKafkaErrorCode>)| {
             let config = answer.map_err(|code| errors::code_fault(&format!("{what} ({name})"), code))?;
             Ok(topic_info(name, *partitions, &config))
@@ -107,6 +165,7 @@ impl KafkaAdmin {
     /// Waits until a change of `topic` is seen.
     fn wait_until(&self, topic: &str, what: &str, seen: impl Fn(Option<i32>) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let (mut glance, most) = GLANCES;
         // A topic that is just being made has no leaders at first.
         while !matches!(self.partitions(topic), Ok(found) if seen(found)) {
             if Instant::now() >= deadline {
@@ -114,9 +173,51 @@ impl KafkaAdmin {
                     "topic {topic} is still not {what} after {PATIENCE:?}"
                 )));
             }
-            thread::park_timeout(GLANCE);
+            thread::park_timeout(glance);
+            glance = most.min(2 * glance);
         }
         Ok(())
+    }
+
+    /// Where partitions begin, or end: one question to each leader.
+    fn offsets(&self, partitions: &[TopicPartition], at: Offset) -> Result<Vec<i64>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let what = match at {
+            Offset::End => "cannot ask where partitions end",
+            _ => "cannot ask where partitions begin",
+        };
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for tp in partitions {
+            let added = list.add_partition_offset(&tp.topic, tp.partition, at);
+            added.map_err(|e| errors::fault(what, e))?;
+        }
+        let mut tries = 0;
+        let answer = self.turns.ask(|turn| {
+            tries += 1;
+            if tries > 1 {
+                // Others may lead now.
+                for topic in topics_of(partitions) {
+                    self.metadata_once(Some(topic), turn)?;
+                }
+            }
+            let mut list = list.clone();
+            ffi::offsets_for_times(self.client.inner(), &mut list, turn)?;
+            Ok(list)
+        });
+        let answer = answer.map_err(|e| errors::fault(what, e))?;
+        let offset = |tp: &TopicPartition| {
+            let place = || format!("{what} ({tp})");
+            let found = answer.find_partition(&tp.topic, tp.partition);
+            let found = found.ok_or_else(|| Fault::retry(format!("{}: no answer", place())))?;
+            found.error().map_err(|e| errors::fault(&place(), e))?;
+            match found.offset() {
+                Offset::Offset(offset) => Ok(offset),
+                _ => Err(Fault::retry(format!("{}: no answer", place()))),
+            }
+        };
+        partitions.iter().map(offset).collect()
     }
 }
 
@@ -158,17 +259,27 @@ impl Admin for KafkaAdmin {
             topic = topic.set(name, value);
         }
         let what = format!("cannot create topic {}", spec.name);
-        let answer = wait(self.changes.create_topics([&topic], &options())).map_err(|e| errors::fault(&what, e))?;
+        let mut tries = 0;
+        let send = |options: &AdminOptions| {
+            tries += 1;
+            self.client.create_topics([&topic], options)
+        };
+        let answer = self.request(send, unless_refused);
+        let answer = answer.map_err(|e| errors::fault(&what, e))?;
         for result in answer {
-            result.map_err(|(_, code)| errors::code_fault(&what, code))?;
+            match result {
+                // By the try before, whose answer did not come.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if tries > 1 => (),
+                result => drop(result.map_err(|(_, code)| errors::code_fault(&what, code))?),
+            }
         }
         self.wait_until(&spec.name, "there", |found| found == Some(spec.partitions))
     }
 
     fn delete(&self, topic: &str) -> Result<()> {
         let what = format!("cannot delete topic {topic}");
-        let answer = wait(self.changes.delete_topics(&[topic], &options())).map_err(|e| errors::fault(&what, e))?;
-        for result in answer {
+        let answer = self.request(|options| self.client.delete_topics(&[topic], options), unless_refused);
+        for result in answer.map_err(|e| errors::fault(&what, e))? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => (),
                 Err((_, code)) => return Err(errors::code_fault(&what, code)),
@@ -178,20 +289,19 @@ impl Admin for KafkaAdmin {
     }
 
     fn start_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
-        Ok(self.bounds(partitions)?.into_iter().map(|(start, _)| start).collect())
+        self.check(partitions)?;
+        self.offsets(partitions, Offset::Beginning)
     }
 
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
-        Ok(self.bounds(partitions)?.into_iter().map(|(_, end)| end).collect())
+        self.check(partitions)?;
+        self.offsets(partitions, Offset::End)
     }
 
     fn bounds(&self, partitions: &[TopicPartition]) -> Result<Vec<(i64, i64)>> {
         self.check(partitions)?;
-        let watermarks = |tp: &TopicPartition| {
-            let answer = self.questions.fetch_watermarks(&tp.topic, tp.partition, PATIENCE);
-            answer.map_err(|e| errors::fault(&format!("cannot ask where {tp} begins and ends"), e))
-        };
-        partitions.iter().map(watermarks).collect()
+        let starts = self.offsets(partitions, Offset::Beginning)?;
+        Ok(starts.into_iter().zip(self.offsets(partitions, Offset::End)?).collect())
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>> {
@@ -205,7 +315,14 @@ impl Admin for KafkaAdmin {
             let added = list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*offset));
             added.map_err(|e| errors::fault(what, e))?;
         }
-        let answer = wait(self.changes.delete_records(&list, &options())).map_err(|e| errors::fault(what, e))?;
+        // librdkafka asks the leaders, and nobody else.
+        let answer = self.turns.ask(|turn| {
+            let options = AdminOptions::new()
+                .request_timeout(Some(turn))
+                .operation_timeout(Some(turn));
+            wait(self.client.delete_records(&list, &options))
+        });
+        let answer = answer.map_err(|e| errors::fault(what, e))?;
         for element in answer.elements() {
             // Below the start there is nothing left to delete, which is as good as deleted.
             let place = || format!("{what} of {}-{}", element.topic(), element.partition());
@@ -232,10 +349,20 @@ fn topic_info(name: &str, partitions: i32, config: &ConfigResource) -> TopicInfo
     }
 }
 
-fn options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(PATIENCE))
-        .operation_timeout(Some(PATIENCE))
+fn topics_of(partitions: &[TopicPartition]) -> BTreeSet<&str> {
+    partitions.iter().map(|tp| &*tp.topic).collect()
+}
+
+/// An answer, unless it is that of a broker which is not the controller and does not hand on to it.
+fn unless_refused(answer: Vec<TopicResult>) -> Result<Vec<TopicResult>, KafkaError> {
+    let refusal = RDKafkaErrorCode::NotController;
+    match answer
+        .iter()
+        .any(|result| matches!(result, Err((_, code)) if *code == refusal))
+    {
+        true => Err(KafkaError::AdminOp(refusal)),
+        false => Ok(answer),
+    }
 }
 
 /// Waits for an answer. The client's own thread brings it, so nothing else has to run meanwhile.

@@ -19,8 +19,40 @@ pub(super) fn fault(what: &str, error: KafkaError) -> Fault {
     Fault::new(kind, text).caused_by(error)
 }
 
+/// Whether another try may bring an answer, from another broker or from this one a moment later.
+pub(super) fn passes(error: &KafkaError) -> bool {
+    use Code::*;
+    let passing = |code| {
+        matches!(
+            code,
+            OperationTimedOut
+                | TimedOutQueue
+                | RequestTimedOut
+                | BrokerTransportFailure
+                | BrokerDestroy
+                | DestroyBroker
+                | AllBrokersDown
+                | NetworkException
+                | BrokerNotAvailable
+                | NotController
+                | LeaderNotAvailable
+                | NotLeaderForPartition
+                | ReplicaNotAvailable
+                | OffsetNotAvailable
+                | KafkaStorageError
+                | FencedLeaderEpoch
+                | UnknownLeaderEpoch
+                | WaitingForCoordinator
+                | CoordinatorNotAvailable
+                | CoordinatorLoadInProgress
+                | NotCoordinator
+        )
+    };
+    code(error).is_some_and(passing)
+}
+
 /// The code of an error; the client's own question leaves out those of its administration.
-fn code(error: &KafkaError) -> Option<Code> {
+pub(super) fn code(error: &KafkaError) -> Option<Code> {
     match error {
         KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),

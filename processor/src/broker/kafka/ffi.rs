@@ -2,6 +2,7 @@
 //!
 //! - Messages taken in batches: the safe poll makes one event and one allocation per message.
 //! - Header names as bytes, both ways: the safe interface panics at a name that is not UTF-8.
+//! - Ends of many partitions by one question: the safe interface has it for consumers only.
 //!
 //! The rules that make it sound, checked at each place:
 //! 1. A handle is made from a living client, keeps that client alive by an [`Arc`], and is destroyed once, in `Drop`.
@@ -15,10 +16,13 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as rd;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::broker::fault::{Fault, Result};
 use crate::broker::record_batch::headers::{self, Header};
@@ -201,6 +205,25 @@ impl Message<'_> {
             }
         }
         headers::encode(found.into_iter(), out);
+    }
+}
+
+/// Puts offsets in place of the times in `list`, by one question to each leader; a time may be [`Offset::Beginning`] or
+/// [`Offset::End`].
+///
+/// [`Offset::Beginning`]: rdkafka::Offset::Beginning
+/// [`Offset::End`]: rdkafka::Offset::End
+pub(super) fn offsets_for_times<C: ClientContext>(
+    client: &Client<C>,
+    list: &mut TopicPartitionList,
+    timeout: Duration,
+) -> Result<(), KafkaError> {
+    let wait = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive; the list is lent to us alone for the time of the call, which does not keep it.
+    let code = unsafe { rd::rd_kafka_offsets_for_times(client.native_ptr(), list.ptr(), wait) };
+    match code {
+        rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(KafkaError::OffsetFetch(code.into())),
     }
 }
 

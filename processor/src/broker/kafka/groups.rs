@@ -5,27 +5,27 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::errors;
 use super::settings::KafkaSettings;
+use super::turns::Turns;
 use crate::broker::fault::{Fault, Result};
 use crate::broker::{Committed, GroupToken, OffsetCommit, TopicPartition};
-
-/// How long the group's coordinator may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks for a coordinator.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// The clients that speak for groups.
 pub(super) struct Groups {
     settings: Arc<KafkaSettings>,
-    clients: Mutex<HashMap<String, Arc<BaseConsumer>>>,
+    clients: Mutex<HashMap<String, Group>>,
+}
+
+/// A client of a group. A coordinator that does not answer may be elsewhere by now: the client asks again.
+#[derive(Clone)]
+pub(super) struct Group {
+    client: Arc<BaseConsumer>,
+    turns: Turns,
 }
 
 impl Groups {
@@ -37,15 +37,19 @@ impl Groups {
     }
 
     /// The client of a group.
-    pub(super) fn client(&self, group: &str) -> Result<Arc<BaseConsumer>> {
+    pub(super) fn client(&self, group: &str) -> Result<Group> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(group) {
             return Ok(client.clone());
         }
-        let made = self.settings.group(group).create();
-        let client: BaseConsumer =
-            made.map_err(|e| errors::fault(&format!("cannot make a client for group {group}"), e))?;
-        let client = Arc::new(client);
+        let mut config = self.settings.group(group);
+        let turns = Turns::of(&mut config);
+        let made = config.create();
+        let made = made.map_err(|e| errors::fault(&format!("cannot make a client for group {group}"), e))?;
+        let client = Group {
+            client: Arc::new(made),
+            turns,
+        };
         clients.insert(group.to_owned(), client.clone());
         Ok(client)
     }
@@ -70,8 +74,10 @@ impl Groups {
                 .map_err(|e| errors::fault(&what, e))?;
             element.set_metadata(&commit.metadata);
         }
-        self.client(&token.group)?
-            .commit(&list, CommitMode::Sync)
+        // Committing the same again changes nothing.
+        let Group { client, turns } = self.client(&token.group)?;
+        turns
+            .ask(|_| client.commit(&list, CommitMode::Sync))
             .map_err(|e| errors::fault(&what, e))
     }
 
@@ -82,15 +88,11 @@ impl Groups {
         for tp in partitions {
             list.add_partition(&tp.topic, tp.partition);
         }
-        let client = self.client(group)?;
-        let deadline = Instant::now() + PATIENCE;
-        let answer = loop {
-            match client.committed_offsets(list.clone(), PATIENCE) {
-                // A cluster that has just made its topic of offsets elects a coordinator for a moment.
-                Err(error) if is_electing(&error) && Instant::now() < deadline => thread::park_timeout(GLANCE),
-                answer => break answer.map_err(|e| errors::fault(&what, e))?,
-            }
-        };
+        // A cluster that has just made its topic of offsets elects a coordinator for a moment.
+        let Group { client, turns } = self.client(group)?;
+        let answer = turns
+            .ask(|turn| client.committed_offsets(list.clone(), Turns::with_scan(turn)))
+            .map_err(|e| errors::fault(&what, e))?;
         let find = |tp: &TopicPartition| {
             let Some(element) = answer.find_partition(&tp.topic, tp.partition) else {
                 return Ok(None);
@@ -108,13 +110,4 @@ impl Groups {
         };
         partitions.iter().map(find).collect()
     }
-}
-
-fn is_electing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    let code = error.rdkafka_error_code();
-    matches!(
-        code,
-        Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress)
-    )
 }

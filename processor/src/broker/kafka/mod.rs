@@ -18,6 +18,7 @@ mod native;
 mod pusher;
 mod settings;
 mod sink;
+mod turns;
 pub mod wire;
 
 use std::sync::{Arc, Once};

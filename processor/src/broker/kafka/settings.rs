@@ -147,19 +147,15 @@ impl KafkaSettings {
         config
     }
 
-    /// A client that asks about topics and offsets.
-    pub(super) fn questions(&self) -> ClientConfig {
+    /// A client that asks about topics and their ends, and changes topics.
+    pub(super) fn admin(&self) -> ClientConfig {
         let mut config = self.client("millstream-admin");
-        // The end of a partition is where a reader of ours stops.
-        config.set("isolation.level", "read_committed");
-        set(&mut config, &self.consumer);
-        by_hand(&mut config);
-        config
-    }
-
-    /// A client that changes topics.
-    pub(super) fn changes(&self) -> ClientConfig {
-        let mut config = self.client("millstream-admin");
+        // A topic that is missing must be seen, and the end of a partition is where a reader of ours stops. librdkafka
+        // counts both among the settings of consumers, but heeds them in every client.
+        config.set("allow.auto.create.topics", "false");
+        let of_readers = |name: &str| self.consumer.iter().rev().find(|(set, _)| set == name);
+        let isolation = of_readers("isolation.level").map_or("read_committed", |(_, level)| level);
+        config.set("isolation.level", isolation);
         set(&mut config, &self.admin);
         config
     }
