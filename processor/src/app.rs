@@ -9,7 +9,7 @@ use millstream_topology::policy::{Doors, FutureAction, FutureGuard, Policy as Do
 use millstream_topology::task::{TaskConfig, TaskId};
 
 use crate::assign::spread;
-use crate::broker::{Broker, MembershipConfig, TopicPartition};
+use crate::broker::{Broker, Membership, MembershipConfig, TopicPartition};
 use crate::clock::{Clock, RealClock};
 use crate::commit::Committer;
 use crate::config::{Config, FuturePolicy, Policy};
@@ -66,6 +66,12 @@ pub struct App {
     broker: Arc<dyn Broker>,
     components: Components,
     stop: StopHandle,
+}
+
+/// The process's place in its group, and its way out.
+struct Clients {
+    membership: Box<dyn Membership>,
+    outputs: Outputs,
 }
 
 /// Why a run ended before it should.
@@ -173,7 +179,10 @@ impl App {
 
     /// One run from the last commit on.
     fn attempt(&self, until: RunUntil, events: &Arc<Events>) -> Result<Summary, Failure> {
+        let mut clients = self.connect(events)?;
         let layout = topics::prepare(&self.plan, &self.config, self.broker.admin(), events)?;
+        let sinks = self.plan.subtopologies().iter().flat_map(|sub| &sub.sinks);
+        clients.outputs.reach(sinks.map(|sink| sink.topic.as_str()))?;
         let gate = Gate::new(self.config.max_event_time_skew_ms);
         let starts = Starts {
             plan: &self.plan,
@@ -183,7 +192,7 @@ impl App {
         };
         let starts = starts.find(self.broker.admin(), &gate, events)?;
         let threads = self.config.threads.min(starts.len().max(1));
-        let control = self.control(gate, &starts, threads, until, events)?;
+        let control = self.control(clients, gate, &starts, threads, until, events)?;
         self.stop.attach(&control);
         if starts.iter().any(|start| start.position.is_none()) {
             // A first commit, before the first record: it says where the state begins, so that changelog records of a later
@@ -235,37 +244,45 @@ impl App {
         }
     }
 
+    /// What the process has one of. The first thing of all: they find their brokers while the topics are looked at.
+    fn connect(&self, events: &Arc<Events>) -> Result<Clients> {
+        let group = MembershipConfig {
+            group: self.config.application_id.as_str().into(),
+            instance_id: None,
+        };
+        Ok(Clients {
+            membership: self.broker.membership(&group)?,
+            outputs: Outputs::open(self.broker.clone(), &self.config, events.clone())?,
+        })
+    }
+
     fn control(
         &self,
+        clients: Clients,
         gate: Gate,
         starts: &[TaskStart],
         threads: usize,
         until: RunUntil,
         events: &Arc<Events>,
     ) -> Result<Arc<Control>> {
-        let group = MembershipConfig {
-            group: self.config.application_id.as_str().into(),
-            instance_id: None,
-        };
         let totals = Arc::new(Totals::new(threads));
         let inputs = starts.iter().flat_map(|start| &start.inputs);
         let slots: HashMap<TopicPartition, Slot> = inputs.map(|input| (input.partition.clone(), input.slot)).collect();
         let unfinished = (until == RunUntil::EndOfInput).then(|| downstream_first(self.plan.subtopologies()));
         let committer = Committer::new(
-            self.broker.membership(&group)?,
+            clients.membership,
             totals.clone(),
             self.stop.0.asked.clone(),
             topics_read(starts),
             unfinished,
         );
-        let outputs = Outputs::open(self.broker.clone(), &self.config, events.clone())?;
         let clock = self.components.clock.clone();
         let control = Arc::new(Control::new(
             gate,
             slots,
             threads,
             committer,
-            outputs,
+            clients.outputs,
             totals,
             events.clone(),
             clock,

@@ -27,7 +27,7 @@ pub trait Engines: Send + Sync {
     fn wipe(&self, task: TaskId) -> Result<()>;
 }
 
-/// State in RocksDB, one database per task, under `<state.dir>/<application.id>/<task>`.
+/// State in RocksDB, one database per task that has stores, under `<state.dir>/<application.id>/<task>`.
 #[derive(Debug)]
 pub struct DiskEngines {
     state_dir: PathBuf,
@@ -67,6 +67,10 @@ impl DiskEngines {
 impl Engines for DiskEngines {
     fn open(&self, task: TaskId, families: &[String]) -> Result<Box<dyn Engine>> {
         self.directory(task, |directory| {
+            if families.len() == 1 {
+                // The meta family alone: what describes no store need not outlive the run, and opening costs some 10 ms.
+                return Ok(Box::new(MemoryEngine::default()) as Box<dyn Engine>);
+            }
             let engine = RocksEngine::open(
                 &directory.database(),
                 families,

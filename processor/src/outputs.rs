@@ -53,6 +53,14 @@ impl Outputs {
         })
     }
 
+    /// Finds the way to topics before the first record for them: a log far away takes its time.
+    pub fn reach<'a>(&mut self, topics: impl Iterator<Item = &'a str>) -> Result<()> {
+        for topic in topics {
+            self.route(&Arc::from(topic))?;
+        }
+        Ok(())
+    }
+
     /// Appends what a task wants to send, in its order. `routes` is the task's own memory of where its topics go.
     /// `task_partition` is where records without a key go (modulo the topic's partitions): like the rest, the same in
     /// every run. What the log does not take (door 3) is noted in `refused`, whatever the policy says.
@@ -179,7 +187,7 @@ impl Outputs {
         if let Some(route) = self.by_topic.get(topic) {
             return Ok(*route);
         }
-        let count = self.broker.admin().describe(topic)?.map_or(0, |info| info.partitions);
+        let count = self.broker.admin().partition_count(topic)?.unwrap_or(0);
         let mut partitions = Vec::new();
         for partition in 0..count {
             partitions.push(self.sink.open(&TopicPartition::new(topic.clone(), partition))?);

@@ -1,6 +1,7 @@
 //! The topics an application needs: outside ones must exist, internal ones are created, and found ones are checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use millstream_state::spec::StoreSpec;
 use millstream_topology::plan::{Plan, Subtopology};
@@ -27,13 +28,9 @@ pub struct Layout {
 /// # Errors
 /// `Misuse` with all missing topics, all mismatched numbers of partitions and all wrong settings at once.
 pub fn prepare(plan: &Plan, config: &Config, admin: &dyn Admin, events: &Events) -> Result<Layout> {
-    let known: BTreeMap<String, TopicInfo> = admin
-        .topics()?
-        .into_iter()
-        .map(|info| (info.name.to_string(), info))
-        .collect();
+    let known = admin.partition_counts()?;
     let mut problems = missing_outputs(plan, config, &known);
-    let partitions = match plan.partitions(|topic| known.get(topic).map(|info| info.partitions)) {
+    let partitions = match plan.partitions(|topic| known.get(topic).copied()) {
         Ok(partitions) => partitions,
         Err(errors) => {
             problems.extend(
@@ -51,12 +48,16 @@ pub fn prepare(plan: &Plan, config: &Config, admin: &dyn Admin, events: &Events)
         .map(|sub| (sub.id, task_count(sub, &partitions)))
         .collect();
     let wanted = internal_topics(plan, config, &partitions, &tasks);
-    problems.extend(wanted.iter().filter_map(|spec| mismatch(spec, known.get(&*spec.name)?)));
+    let (there, missing): (Vec<TopicSpec>, Vec<TopicSpec>) =
+        wanted.into_iter().partition(|spec| known.contains_key(&spec.name));
+    problems.extend(mismatches(&there, admin)?);
     if !problems.is_empty() {
         return Err(refusal(&problems));
     }
-    for spec in wanted.iter().filter(|spec| !known.contains_key(&*spec.name)) {
-        admin.create(spec)?;
+    if !missing.is_empty() {
+        admin.create_all(&missing)?;
+    }
+    for spec in &missing {
         events.emit(&Event::TopicCreated {
             topic: &spec.name,
             partitions: spec.partitions,
@@ -84,7 +85,7 @@ fn task_count(sub: &Subtopology, partitions: &BTreeMap<String, i32>) -> i32 {
 }
 
 /// Fixed output topics that do not exist. (Topics chosen record by record are met at door 3.)
-fn missing_outputs(plan: &Plan, config: &Config, known: &BTreeMap<String, TopicInfo>) -> Vec<String> {
+fn missing_outputs(plan: &Plan, config: &Config, known: &BTreeMap<Arc<str>, i32>) -> Vec<String> {
     let sinks = plan
         .subtopologies()
         .iter()
@@ -142,7 +143,18 @@ fn changelog(name: &str, partitions: i32, store: &StoreSpec, config: &Config) ->
     }
 }
 
-/// What is wrong with an internal topic that exists.
+/// What is wrong with internal topics that exist.
+fn mismatches(wanted: &[TopicSpec], admin: &dyn Admin) -> Result<Vec<String>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = wanted.iter().map(|spec| &*spec.name).collect();
+    let found = admin.describe_all(&names)?;
+    let found: BTreeMap<&str, &TopicInfo> = found.iter().map(|info| (&*info.name, info)).collect();
+    let of = |spec: &TopicSpec| mismatch(spec, found.get(&*spec.name)?);
+    Ok(wanted.iter().filter_map(of).collect())
+}
+
 fn mismatch(wanted: &TopicSpec, found: &TopicInfo) -> Option<String> {
     let name = &wanted.name;
     if found.partitions != wanted.partitions {

@@ -19,6 +19,7 @@ pub mod local;
 mod partitions;
 pub mod record_batch;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,8 +126,32 @@ pub trait Admin: Send + Sync {
     /// One topic, or `None` when it does not exist.
     fn describe(&self, topic: &str) -> Result<Option<TopicInfo>>;
 
+    /// How many partitions each topic has, of all that [`Admin::topics`] would name; asks for nothing else.
+    fn partition_counts(&self) -> Result<BTreeMap<Arc<str>, i32>> {
+        let topics = self.topics()?;
+        Ok(topics.into_iter().map(|info| (info.name, info.partitions)).collect())
+    }
+
+    /// How many partitions a topic has, or `None` when it does not exist; asks for nothing else.
+    fn partition_count(&self, topic: &str) -> Result<Option<i32>> {
+        Ok(self.describe(topic)?.map(|info| info.partitions))
+    }
+
+    /// As [`Admin::describe`], for several topics: those that exist.
+    fn describe_all(&self, topics: &[&str]) -> Result<Vec<TopicInfo>> {
+        topics
+            .iter()
+            .filter_map(|topic| self.describe(topic).transpose())
+            .collect()
+    }
+
     /// Creates a topic. `Misuse` when one of that name exists.
     fn create(&self, spec: &TopicSpec) -> Result<()>;
+
+    /// Creates topics. After an error some may be there.
+    fn create_all(&self, specs: &[TopicSpec]) -> Result<()> {
+        specs.iter().try_for_each(|spec| self.create(spec))
+    }
 
     /// Deletes a topic with its records and committed offsets. A topic that does not exist is no error.
     fn delete(&self, topic: &str) -> Result<()>;

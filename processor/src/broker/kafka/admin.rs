@@ -1,6 +1,6 @@
 //! Topics of a cluster, and where their partitions begin and end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -72,10 +72,13 @@ impl KafkaAdmin {
 
     fn metadata_once(&self, topic: Option<&str>, turn: Duration) -> Result<Metadata, KafkaError> {
         let metadata = self.client.inner().fetch_metadata(topic, Turns::with_scan(turn))?;
-        // A connection to one of `bootstrap.servers` may not know yet which broker that is: then any of them.
-        let first = || metadata.brokers().first().map_or(-1, |broker| broker.id());
+        // A connection to one of `bootstrap.servers` may not know yet which broker that is: then it is any other than last time.
         let answered = Some(metadata.orig_broker_id()).filter(|id| *id >= 0);
-        self.answered.store(answered.unwrap_or_else(first), Ordering::Relaxed);
+        let last = self.answered.load(Ordering::Relaxed);
+        let ids = metadata.brokers().iter().map(|broker| broker.id());
+        let other = || ids.clone().find(|id| *id != last).or_else(|| ids.clone().next());
+        self.answered
+            .store(answered.or_else(other).unwrap_or(-1), Ordering::Relaxed);
         Ok(metadata)
     }
 
@@ -111,24 +114,10 @@ impl KafkaAdmin {
         })
     }
 
-    /// How many partitions a topic has, all with a leader; `None` when it does not exist.
-    fn partitions(&self, topic: &str) -> Result<Option<i32>> {
-        let metadata = self.metadata(Some(topic))?;
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Ok(None);
-        };
-        let error = found.error().map(RDKafkaErrorCode::from);
-        match error {
-            None => Ok(Some(found.partitions().len() as i32)),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic) => Ok(None),
-            Some(code) => Err(errors::code_fault(&format!("cannot ask about topic {topic}"), code)),
-        }
-    }
-
     /// `Misuse` when a partition does not exist.
     pub(super) fn check(&self, asked: &[TopicPartition]) -> Result<()> {
         for topic in topics_of(asked) {
-            let Some(count) = self.partitions(topic)? else {
+            let Some(count) = self.partition_count(topic)? else {
                 let text = format!(
                     "there is no topic {topic} in Kafka at {}: create it first",
                     self.bootstrap
@@ -167,7 +156,7 @@ impl KafkaAdmin {
         let deadline = Instant::now() + PATIENCE;
         let (mut glance, most) = GLANCES;
         // A topic that is just being made has no leaders at first.
-        while !matches!(self.partitions(topic), Ok(found) if seen(found)) {
+        while !matches!(self.partition_count(topic), Ok(found) if seen(found)) {
             if Instant::now() >= deadline {
                 return Err(Fault::retry(format!(
                     "topic {topic} is still not {what} after {PATIENCE:?}"
@@ -184,96 +173,122 @@ impl KafkaAdmin {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let what = match at {
-            Offset::End => "cannot ask where partitions end",
-            _ => "cannot ask where partitions begin",
+        let answer = match self.offsets_now(partitions, at) {
+            Err(error) if errors::is_unknown(&error) => {
+                self.check(partitions)?;
+                // It was the client that did not know them. Now it does.
+                self.offsets_now(partitions, at)
+            }
+            answer => answer,
         };
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for tp in partitions {
-            let added = list.add_partition_offset(&tp.topic, tp.partition, at);
-            added.map_err(|e| errors::fault(what, e))?;
-        }
-        let mut tries = 0;
-        let answer = self.turns.ask(|turn| {
-            tries += 1;
-            if tries > 1 {
+        answer.map_err(|e| {
+            let end = if at == Offset::End { "end" } else { "begin" };
+            let names: Vec<_> = partitions.iter().map(TopicPartition::to_string).collect();
+            errors::fault(&format!("cannot ask where partitions {end} ({})", names.join(", ")), e)
+        })
+    }
+
+    fn offsets_now(&self, partitions: &[TopicPartition], at: Offset) -> Result<Vec<i64>, KafkaError> {
+        let mut again = false;
+        self.turns.ask(|turn| {
+            if std::mem::replace(&mut again, true) {
                 // Others may lead now.
                 for topic in topics_of(partitions) {
                     self.metadata_once(Some(topic), turn)?;
                 }
             }
-            let mut list = list.clone();
-            ffi::offsets_for_times(self.client.inner(), &mut list, turn)?;
-            Ok(list)
-        });
-        let answer = answer.map_err(|e| errors::fault(what, e))?;
-        let offset = |tp: &TopicPartition| {
-            let place = || format!("{what} ({tp})");
-            let found = answer.find_partition(&tp.topic, tp.partition);
-            let found = found.ok_or_else(|| Fault::retry(format!("{}: no answer", place())))?;
-            found.error().map_err(|e| errors::fault(&place(), e))?;
-            match found.offset() {
-                Offset::Offset(offset) => Ok(offset),
-                _ => Err(Fault::retry(format!("{}: no answer", place()))),
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for tp in partitions {
+                list.add_partition_offset(&tp.topic, tp.partition, at)?;
             }
-        };
-        partitions.iter().map(offset).collect()
+            ffi::offsets_for_times(self.client.inner(), &mut list, turn)?;
+            let offset = |tp: &TopicPartition| {
+                let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+                let Some(found) = list.find_partition(&tp.topic, tp.partition) else {
+                    return Err(unknown);
+                };
+                found.error()?;
+                match found.offset() {
+                    Offset::Offset(offset) => Ok(offset),
+                    // As it was asked: nobody was known to answer it.
+                    _ => Err(unknown),
+                }
+            };
+            partitions.iter().map(offset).collect()
+        })
     }
 }
 
 impl Admin for KafkaAdmin {
     fn topics(&self) -> Result<Vec<TopicInfo>> {
         let metadata = self.metadata(None)?;
-        let shown = |topic: &&MetadataTopic| topic.error().is_none() && !topic.name().starts_with("__");
-        let mut topics: Vec<_> = metadata
-            .topics()
-            .iter()
-            .filter(shown)
-            .map(|topic| (topic.name(), topic.partitions().len() as i32))
-            .collect();
+        let mut topics: Vec<_> = shown(&metadata).collect();
         topics.sort_unstable();
         self.infos(&topics)
     }
 
+    fn partition_counts(&self) -> Result<BTreeMap<Arc<str>, i32>> {
+        let metadata = self.metadata(None)?;
+        Ok(shown(&metadata)
+            .map(|(name, partitions)| (Arc::from(name), partitions))
+            .collect())
+    }
+
+    fn partition_count(&self, topic: &str) -> Result<Option<i32>> {
+        let metadata = self.metadata(Some(topic))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        let error = found.error().map(RDKafkaErrorCode::from);
+        match error {
+            None => Ok(Some(found.partitions().len() as i32)),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic) => Ok(None),
+            Some(code) => Err(errors::code_fault(&format!("cannot ask about topic {topic}"), code)),
+        }
+    }
+
     fn describe(&self, topic: &str) -> Result<Option<TopicInfo>> {
-        match self.partitions(topic)? {
+        match self.partition_count(topic)? {
             Some(partitions) => Ok(self.infos(&[(topic, partitions)])?.pop()),
             None => Ok(None),
         }
     }
 
+    fn describe_all(&self, topics: &[&str]) -> Result<Vec<TopicInfo>> {
+        let metadata = self.metadata(None)?;
+        let asked: Vec<_> = shown(&metadata).filter(|(name, _)| topics.contains(name)).collect();
+        self.infos(&asked)
+    }
+
     fn create(&self, spec: &TopicSpec) -> Result<()> {
-        let replication = spec.replication.map_or(-1, i32::from);
-        let mut config = vec![
-            ("cleanup.policy", spec.cleanup.as_str().to_owned()),
-            ("retention.ms", spec.retention_ms.unwrap_or(-1).to_string()),
-        ];
-        config.extend(spec.retention_bytes.map(|bytes| ("retention.bytes", bytes.to_string())));
-        config.extend(
-            spec.max_message_bytes
-                .map(|bytes| ("max.message.bytes", bytes.to_string())),
-        );
-        config.extend(spec.extra.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        let mut topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(replication));
-        for (name, value) in &config {
-            topic = topic.set(name, value);
-        }
-        let what = format!("cannot create topic {}", spec.name);
+        self.create_all(std::slice::from_ref(spec))
+    }
+
+    fn create_all(&self, specs: &[TopicSpec]) -> Result<()> {
+        let settings: Vec<_> = specs.iter().map(settings_of).collect();
+        let new: Vec<_> = specs
+            .iter()
+            .zip(&settings)
+            .map(|(spec, config)| new_topic(spec, config))
+            .collect();
+        let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
+        let what = format!("cannot create topic {}", names.join(", "));
         let mut tries = 0;
         let send = |options: &AdminOptions| {
             tries += 1;
-            self.client.create_topics([&topic], options)
+            self.client.create_topics(&new, options)
         };
         let answer = self.request(send, unless_refused);
-        let answer = answer.map_err(|e| errors::fault(&what, e))?;
-        for result in answer {
+        for result in answer.map_err(|e| errors::fault(&what, e))? {
             match result {
                 // By the try before, whose answer did not come.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if tries > 1 => (),
-                result => drop(result.map_err(|(_, code)| errors::code_fault(&what, code))?),
+                Err((name, code)) => return Err(errors::code_fault(&format!("cannot create topic {name}"), code)),
+                Ok(_) => (),
             }
         }
-        self.wait_until(&spec.name, "there", |found| found == Some(spec.partitions))
+        let there = |spec: &TopicSpec| self.wait_until(&spec.name, "there", |found| found == Some(spec.partitions));
+        specs.iter().try_for_each(there)
     }
 
     fn delete(&self, topic: &str) -> Result<()> {
@@ -289,19 +304,11 @@ impl Admin for KafkaAdmin {
     }
 
     fn start_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
-        self.check(partitions)?;
         self.offsets(partitions, Offset::Beginning)
     }
 
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
-        self.check(partitions)?;
         self.offsets(partitions, Offset::End)
-    }
-
-    fn bounds(&self, partitions: &[TopicPartition]) -> Result<Vec<(i64, i64)>> {
-        self.check(partitions)?;
-        let starts = self.offsets(partitions, Offset::Beginning)?;
-        Ok(starts.into_iter().zip(self.offsets(partitions, Offset::End)?).collect())
     }
 
     fn committed(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>> {
@@ -330,6 +337,38 @@ impl Admin for KafkaAdmin {
         }
         Ok(())
     }
+}
+
+/// Topics that are not Kafka's own, with their numbers of partitions.
+fn shown(metadata: &Metadata) -> impl Iterator<Item = (&str, i32)> {
+    let shown = |topic: &&MetadataTopic| topic.error().is_none() && !topic.name().starts_with("__");
+    let counted = |topic: &'_ MetadataTopic| topic.partitions().len() as i32;
+    metadata
+        .topics()
+        .iter()
+        .filter(shown)
+        .map(move |topic| (topic.name(), counted(topic)))
+}
+
+/// A topic's settings by Kafka's names.
+fn settings_of(spec: &TopicSpec) -> Vec<(&str, String)> {
+    let mut config = vec![
+        ("cleanup.policy", spec.cleanup.as_str().to_owned()),
+        ("retention.ms", spec.retention_ms.unwrap_or(-1).to_string()),
+    ];
+    config.extend(spec.retention_bytes.map(|bytes| ("retention.bytes", bytes.to_string())));
+    config.extend(
+        spec.max_message_bytes
+            .map(|bytes| ("max.message.bytes", bytes.to_string())),
+    );
+    config.extend(spec.extra.iter().map(|(name, value)| (name.as_str(), value.clone())));
+    config
+}
+
+fn new_topic<'a>(spec: &'a TopicSpec, config: &'a [(&str, String)]) -> NewTopic<'a> {
+    let replication = TopicReplication::Fixed(spec.replication.map_or(-1, i32::from));
+    let topic = NewTopic::new(&spec.name, spec.partitions, replication);
+    config.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
 }
 
 fn topic_info(name: &str, partitions: i32, config: &ConfigResource) -> TopicInfo {

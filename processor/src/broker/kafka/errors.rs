@@ -51,6 +51,13 @@ pub(super) fn passes(error: &KafkaError) -> bool {
     code(error).is_some_and(passing)
 }
 
+/// Whether it says that there is no such topic or partition.
+pub(super) fn is_unknown(error: &KafkaError) -> bool {
+    use Code::{NoEnt, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    let unknown = |code| matches!(code, UnknownTopicOrPartition | UnknownTopic | UnknownPartition | NoEnt);
+    code(error).is_some_and(unknown)
+}
+
 /// The code of an error; the client's own question leaves out those of its administration.
 pub(super) fn code(error: &KafkaError) -> Option<Code> {
     match error {

@@ -46,6 +46,10 @@ impl Groups {
         let turns = Turns::of(&mut config);
         let made = config.create();
         let made = made.map_err(|e| errors::fault(&format!("cannot make a client for group {group}"), e))?;
+        let made: BaseConsumer = made;
+        // A consumer rests for a second before it looks for its group's coordinator, unless it is asked something.
+        let asked = made.subscription();
+        asked.map_err(|e| errors::fault(&format!("cannot make a client for group {group}"), e))?;
         let client = Group {
             client: Arc::new(made),
             turns,

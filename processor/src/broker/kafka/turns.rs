@@ -14,7 +14,7 @@ use super::errors;
 
 /// How long one broker may take to answer; `socket.timeout.ms` when the user sets one. A cluster whose brokers need
 /// longer wants that.
-const TURN: Duration = Duration::from_secs(4);
+const TURN: Duration = Duration::from_secs(5);
 /// How long a question may take in all.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries: a refusal can come at once.

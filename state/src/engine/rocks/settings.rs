@@ -95,6 +95,8 @@ impl RocksOptions {
         options.set_write_buffer_manager(&shared.buffers);
         // A follower must keep files open that the owner deletes.
         options.set_max_open_files(if owner { 512 } else { -1 });
+        // They are started at each opening, for an empty database too.
+        options.set_max_file_opening_threads(4);
         options.set_max_background_jobs(2);
         // There is one writer: no need for its machinery of many.
         options.set_allow_concurrent_memtable_write(false);
