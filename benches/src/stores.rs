@@ -84,12 +84,26 @@ impl Rows {
 
     /// Rebuilds the store from its changelog, down to the disk.
     pub fn restore(&mut self, changelog: &Changelog) -> Result<Restored> {
+        let records = changelog.0.chunks_exact(KEY + VALUE);
+        self.restore_from(records.map(|record| record.split_at(KEY)), None)
+    }
+
+    /// Rebuilds the store from these records, in runs of so many bytes.
+    pub fn restore_from<'a>(
+        &mut self,
+        records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        run_bytes: Option<usize>,
+    ) -> Result<Restored> {
         let mut restorer = self.stores.restore(0)?;
-        for (offset, record) in changelog.0.chunks_exact(KEY + VALUE).enumerate() {
-            let (key, value) = record.split_at(KEY);
-            restorer.push(&mut self.stores, offset as i64, 1, key, Some(value))?;
+        if let Some(bytes) = run_bytes {
+            restorer = restorer.with_run_bytes(bytes);
         }
-        let restored = restorer.finish(&mut self.stores, changelog.len() as i64)?;
+        let mut end = 0;
+        for (key, value) in records {
+            restorer.push(&mut self.stores, end, 1, key, Some(value))?;
+            end += 1;
+        }
+        let restored = restorer.finish(&mut self.stores, end)?;
         self.stores.engine_mut().flush()?;
         Ok(restored)
     }

@@ -1,20 +1,21 @@
-//! From a directory and a committed position to a running task.
+//! From directories and committed positions to running tasks.
 //!
-//! 1. The task's engine is opened. Damaged state is deleted and rebuilt from the changelogs, never used.
+//! 1. Each task's engine is opened. Damaged state is deleted and rebuilt from the changelogs, never used.
 //! 2. Each logged store is brought from the position it holds to the position in the commit metadata (or, without any, to
-//!    the end of its changelog) by replaying the changelog in bulk.
+//!    the end of its changelog) by replaying the changelog in bulk. A thread reads the changelogs of all its tasks together
+//!    ([`replay`]), so that the log always has something on its way while rows are worked on.
 //! 3. Keys found beyond that position, whose input was not committed, are marked to be written again (CO-4).
 //! 4. Notes of the commit are given back to the operators, so that time is not forgotten (TI-1).
 
-use std::sync::Arc;
-use std::time::Duration;
+mod replay;
 
-use millstream_state::engine::Engine;
-use millstream_state::restore::Restored;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use millstream_topology::plan::Plan;
 use millstream_topology::task::{Task, TaskConfig, TaskId};
 
-use crate::broker::{Broker, Chunk, Fetch, FetchEvent, TopicPartition};
+use crate::broker::{Broker, Fetch, TopicPartition};
 use crate::config::Config;
 use crate::control::Control;
 use crate::engines::Engines;
@@ -23,8 +24,7 @@ use crate::events::Event;
 use crate::position::Position;
 use crate::task_runner::{Changelog, changelog};
 
-/// How often a long restore says how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+use replay::{Failed, Replay, Replays};
 
 /// Makes and restores tasks on their thread.
 pub struct TaskMaker {
@@ -42,66 +42,104 @@ pub struct TaskMaker {
     pub control: Arc<Control>,
 }
 
-/// A changelog to bring a store up to date with.
-struct Replay {
-    store: usize,
-    name: String,
-    partition: TopicPartition,
-    /// First offset to read.
-    from: i64,
-    /// Offset after the last record that belongs to the commit.
-    to: i64,
-    /// End of the changelog.
-    end: i64,
+/// A task on its way.
+struct Making<'a> {
+    id: TaskId,
+    committed: Option<&'a Position>,
+    /// Gone while its state is deleted.
+    task: Option<Task>,
+    changelogs: Vec<Changelog>,
+    /// Its state was deleted once; it must not be needed again.
+    wiped: bool,
 }
 
 impl TaskMaker {
-    /// Makes a task with its state as of its last commit. Changelogs are read through `fetch`, which reads nothing else yet.
+    /// Makes tasks with their state as of their last commit. Changelogs are read through `fetch`, which reads nothing else
+    /// yet.
     pub fn make(
         &self,
-        id: TaskId,
-        committed: Option<&Position>,
+        starts: &[(TaskId, Option<&Position>)],
         fetch: &mut dyn Fetch,
-    ) -> Result<(Task, Vec<Changelog>)> {
-        match self.attempt(id, committed, fetch) {
+    ) -> Result<Vec<(Task, Vec<Changelog>)>> {
+        let mut tasks: Vec<Making<'_>> = starts
+            .iter()
+            .map(|&(id, committed)| Making {
+                id,
+                committed,
+                task: None,
+                changelogs: Vec::new(),
+                wiped: false,
+            })
+            .collect();
+        // What stores lack, with the number of their task.
+        let mut lacking = VecDeque::new();
+        for (at, task) in tasks.iter_mut().enumerate() {
+            lacking.extend(self.open(task)?.into_iter().map(|replay| (at, replay)));
+        }
+        let mut replays = Replays::new(&self.config, &self.control, fetch, lacking.len());
+        while let Err(Failed { at, error }) = replays.run(&mut tasks, &mut lacking) {
+            let task = at.and_then(|at| Some((at, tasks.get_mut(at)?)));
+            let Some((at, task)) = task.filter(|_| error.kind == ErrorKind::Corrupt) else {
+                return Err(error);
+            };
+            replays.forget(at)?;
+            lacking.retain(|(of, _)| *of != at);
+            self.wipe(task, error)?;
+            lacking.extend(self.open(task)?.into_iter().map(|replay| (at, replay)));
+        }
+        tasks.into_iter().map(|task| self.finish(task)).collect()
+    }
+
+    /// Opens a task's state, and says what it lacks.
+    fn open(&self, making: &mut Making<'_>) -> Result<Vec<Replay>> {
+        match self.attempt(making) {
             Err(error) if error.kind == ErrorKind::Corrupt => {
-                self.wipe(id, &error.to_string())?;
-                self.attempt(id, committed, fetch)
+                self.wipe(making, error)?;
+                self.attempt(making)
             }
             done => done,
         }
     }
 
-    fn wipe(&self, id: TaskId, reason: &str) -> Result<()> {
-        self.control.events.emit(&Event::StoresWiped { task: id, reason });
-        self.engines.wipe(id)
-    }
-
-    fn attempt(
-        &self,
-        id: TaskId,
-        committed: Option<&Position>,
-        fetch: &mut dyn Fetch,
-    ) -> Result<(Task, Vec<Changelog>)> {
+    fn attempt(&self, making: &mut Making<'_>) -> Result<Vec<Replay>> {
+        let id = making.id;
         let engine = self.engines.open(id, &self.plan.families(id.subtopology))?;
-        let mut task = self.task(id, engine)?;
-        let mut changelogs = Vec::new();
-        for replay in self.replays(&mut task, committed)? {
-            self.replay(&mut task, &replay, fetch)?;
+        let task = making.task.insert(self.plan.task(id, engine, &self.task_config)?);
+        let replays = self.replays(task, making.committed)?;
+        making.changelogs.clear();
+        for replay in &replays {
             let Replay {
                 name, partition, to, ..
             } = replay;
-            changelogs.push(changelog(name, partition, to, &mut self.control.outputs())?);
+            let log = changelog(name.clone(), partition.clone(), *to, &mut self.control.outputs())?;
+            making.changelogs.push(log);
         }
-        if let Some(position) = committed {
+        Ok(replays)
+    }
+
+    fn wipe(&self, making: &mut Making<'_>, error: Error) -> Result<()> {
+        // The engine must be closed before its files are deleted.
+        making.task = None;
+        if std::mem::replace(&mut making.wiped, true) {
+            return Err(error);
+        }
+        let reason = error.to_string();
+        self.control.events.emit(&Event::StoresWiped {
+            task: making.id,
+            reason: &reason,
+        });
+        self.engines.wipe(making.id)
+    }
+
+    fn finish(&self, making: Making<'_>) -> Result<(Task, Vec<Changelog>)> {
+        let Some(mut task) = making.task else {
+            return Err(Error::fatal(format!("task {} was not opened", making.id)));
+        };
+        if let Some(position) = making.committed {
             let notes: Vec<(String, Vec<u8>)> = position.notes.clone().into_iter().collect();
             task.restore_notes(&notes)?;
         }
-        Ok((task, changelogs))
-    }
-
-    fn task(&self, id: TaskId, engine: Box<dyn Engine>) -> Result<Task> {
-        Ok(self.plan.task(id, engine, &self.task_config)?)
+        Ok((task, making.changelogs))
     }
 
     /// What has to be replayed for each logged store.
@@ -148,115 +186,5 @@ impl TaskMaker {
             });
         }
         Ok(replays)
-    }
-
-    fn replay(&self, task: &mut Task, replay: &Replay, fetch: &mut dyn Fetch) -> Result<()> {
-        let started = self.control.clock.monotonic();
-        let stores = task.stores();
-        if replay.from >= replay.end && stores.position(&replay.name)? == Some(replay.to) {
-            return Ok(());
-        }
-        let mut restorer = stores.restore(replay.store)?;
-        self.control.events.emit(&Event::RestoreStarted {
-            task: task.id(),
-            store: &replay.name,
-            left: (replay.end - replay.from).max(0),
-        });
-        self.read(task.id(), replay, fetch, &mut |chunk| {
-            for record in chunk.records() {
-                let Some(key) = chunk.key(record) else { continue };
-                if record.offset < replay.to {
-                    restorer.push(task.stores(), record.offset, record.timestamp, key, chunk.value(record))?;
-                } else {
-                    restorer.beyond(record.offset, key)?;
-                }
-            }
-            Ok(())
-        })?;
-        let Restored {
-            records: restored,
-            beyond,
-            ..
-        } = restorer.finish(task.stores(), replay.to)?;
-        let (id, store) = (task.id(), replay.name.as_str());
-        if beyond > 0 {
-            self.control.events.emit(&Event::UncommittedKeys {
-                task: id,
-                store,
-                keys: beyond,
-            });
-        }
-        if restored > 0 {
-            let took = self.control.clock.monotonic().saturating_sub(started);
-            self.control.events.emit(&Event::Restored {
-                task: id,
-                store,
-                records: restored,
-                took,
-            });
-        }
-        Ok(())
-    }
-
-    /// Reads a changelog partition from `from` to its end.
-    fn read(
-        &self,
-        task: TaskId,
-        replay: &Replay,
-        fetch: &mut dyn Fetch,
-        take: &mut dyn FnMut(&Chunk) -> Result<()>,
-    ) -> Result<()> {
-        if replay.from >= replay.end {
-            return Ok(());
-        }
-        fetch.assign(&[(replay.partition.clone(), Some(replay.from))])?;
-        let (mut position, mut records) = (replay.from, 0);
-        let mut told = self.control.clock.monotonic();
-        let mut events = Vec::new();
-        while position < replay.end {
-            if self.control.meeting.is_halted() {
-                return Err(Error::retry(format!("restore of task {task} was interrupted")));
-            }
-            fetch.poll(self.config.poll, &mut events)?;
-            for event in events.drain(..) {
-                match event {
-                    FetchEvent::Chunk {
-                        partition, chunk, next, ..
-                    } if partition == replay.partition => {
-                        records += chunk.records().len() as u64;
-                        take(&chunk)?;
-                        position = next;
-                    }
-                    FetchEvent::OutOfRange { partition, start, .. } if partition == replay.partition => {
-                        // Retention has moved the start on since we asked.
-                        position = position.max(start);
-                        fetch.assign(&[(partition, Some(position))])?;
-                    }
-                    FetchEvent::Truncated { partition, end } if partition == replay.partition => {
-                        return Err(Error::retry(format!(
-                            "changelog {partition} was cut back to offset {end} while it was read: a broker that lacked its \
-                             newest records leads it now"
-                        )));
-                    }
-                    FetchEvent::Lost { partition, reason } if partition == replay.partition => {
-                        return Err(Error::misuse(format!("changelog {partition} cannot be read: {reason}")));
-                    }
-                    // What was still under way of a changelog that is done with.
-                    _ => {}
-                }
-            }
-            let now = self.control.clock.monotonic();
-            if now.saturating_sub(told) >= PROGRESS_EVERY {
-                told = now;
-                let left = (replay.end - position).max(0);
-                self.control.events.emit(&Event::RestoreProgress {
-                    task,
-                    store: &replay.name,
-                    records,
-                    left,
-                });
-            }
-        }
-        fetch.assign(&[(replay.partition.clone(), None)])
     }
 }

@@ -111,8 +111,9 @@ impl Crew {
             ..FetchConfig::default()
         })?;
         let mut runners = Vec::new();
-        for TaskStart { id, inputs, position } in tasks {
-            let (task, changelogs) = maker.make(id, position.as_ref(), &mut *fetch)?;
+        let wanted: Vec<_> = tasks.iter().map(|start| (start.id, start.position.as_ref())).collect();
+        let made = maker.make(&wanted, &mut *fetch)?;
+        for (TaskStart { id, inputs, .. }, (task, changelogs)) in tasks.into_iter().zip(made) {
             let sources = self
                 .plan
                 .subtopologies()

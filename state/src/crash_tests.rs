@@ -16,6 +16,8 @@ const INPUTS: i64 = 300;
 /// What outlives a process: the log and the disk.
 struct World {
     disk: VolatileEngine,
+    /// Where a restore puts its runs aside.
+    scratch: tempfile::TempDir,
     changelog: Vec<(Vec<u8>, Option<Vec<u8>>, i64)>,
     committed: Committed,
 }
@@ -80,6 +82,7 @@ impl World {
     fn new() -> Self {
         World {
             disk: VolatileEngine::new(),
+            scratch: tempfile::tempdir().unwrap(),
             changelog: Vec::new(),
             committed: Committed::default(),
         }
@@ -87,7 +90,7 @@ impl World {
 
     /// A process: starts, restores, works to the end of the input or to its death.
     fn live<S: Schema<Key = i64, Value = i64>>(&mut self, spec: &StoreSpec, schema: S, life: &Life) -> Result<()> {
-        let engine = FaultyEngine::new(Box::new(self.disk.clone()), &life.faults);
+        let engine = FaultyEngine::new(Box::new(self.disk.clone()), &life.faults).with_scratch(self.scratch.path());
         let mut stores = StoreSet::new(Box::new(engine), &[META_NAME.to_owned(), spec.name.clone()])?;
         let store = stores.register(spec.clone(), schema)?;
         self.restore(&mut stores)?;

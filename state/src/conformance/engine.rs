@@ -1,7 +1,7 @@
 //! The contract of [`Engine`], held against a plain map.
 
 use super::{Dice, Subject};
-use crate::engine::{Engine, Family, RowRef, WriteSet};
+use crate::engine::{Engine, Family, RowRef, RowSink, WriteSet};
 use std::collections::BTreeMap;
 
 type Row = (Vec<u8>, Vec<u8>);
@@ -135,17 +135,18 @@ fn delete_ranges(engine: &mut dyn Engine) {
 }
 
 fn loads(engine: &mut dyn Engine) {
-    put(engine, 1, &[("b", "old"), ("z", "old")]);
-    let rows: Vec<(&[u8], &[u8])> = vec![(b"a", b"1"), (b"b", b"2"), (b"c", b"3")];
+    put(engine, 1, &[("b", "old"), ("y", "old"), ("z", "old")]);
+    let rows: [RowRef<'_>; 4] = [(b"a", Some(b"1")), (b"b", Some(b"2")), (b"c", Some(b"3")), (b"y", None)];
     let meta: Vec<(Family, RowRef<'_>)> = vec![(Family(0), (b"position", Some(b"7")))];
-    engine.ingest(Family(1), &mut rows.into_iter(), &meta).expect("a load");
+    let mut give = |sink: &mut RowSink<'_>| rows.iter().try_for_each(|(key, value)| sink(key, *value));
+    engine.ingest(Family(1), &mut give, &meta).expect("a load");
     assert_eq!(
-        get(engine, 1, &[b"a", b"b", b"c", b"z"]),
-        [&b"1"[..], b"2", b"3", b"old"].map(|v| Some(v.to_vec()))
+        get(engine, 1, &[b"a", b"b", b"c", b"y", b"z"]),
+        [Some(&b"1"[..]), Some(b"2"), Some(b"3"), None, Some(b"old")].map(|v| v.map(<[u8]>::to_vec))
     );
     assert_eq!(get(engine, 0, &[b"position"]), [Some(b"7".to_vec())]);
     engine
-        .ingest(Family(1), &mut std::iter::empty(), &[])
+        .ingest(Family(1), &mut |_| Ok(()), &[])
         .expect("a load of nothing");
     put(engine, 1, &[("a", "after")]);
     assert_eq!(
@@ -232,13 +233,17 @@ fn random_write(engine: &mut dyn Engine, model: &mut Model, dice: &mut Dice) {
 
 fn random_load(engine: &mut dyn Engine, model: &mut Model, dice: &mut Dice) {
     let family = dice.roll(u64::from(FAMILIES)) as u16;
-    let rows: BTreeMap<Vec<u8>, Vec<u8>> = (0..dice.roll(50))
-        .map(|_| (random_key(dice), vec![dice.byte(255); dice.roll(20) as usize]))
-        .collect();
-    engine
-        .ingest(Family(family), &mut rows.iter().map(|(k, v)| (&k[..], &v[..])), &[])
-        .expect("a load");
-    model.extend(rows.into_iter().map(|(key, value)| ((family, key), value)));
+    let value = |dice: &mut Dice| (dice.roll(4) > 0).then(|| vec![dice.byte(255); dice.roll(20) as usize]);
+    let rows: BTreeMap<Vec<u8>, Option<Vec<u8>>> =
+        (0..dice.roll(50)).map(|_| (random_key(dice), value(dice))).collect();
+    let mut give = |sink: &mut RowSink<'_>| rows.iter().try_for_each(|(key, value)| sink(key, value.as_deref()));
+    engine.ingest(Family(family), &mut give, &[]).expect("a load");
+    for (key, value) in rows {
+        match value {
+            Some(value) => drop(model.insert((family, key), value)),
+            None => drop(model.remove(&(family, key))),
+        }
+    }
 }
 
 fn compare(engine: &dyn Engine, model: &Model, dice: &mut Dice) {

@@ -4,9 +4,11 @@
 //! the write took effect, or in the middle of a bulk load. [`VolatileEngine`] is a disk that forgets what was not flushed, as
 //! RocksDB without a write-ahead log does.
 
-use super::{Engine, Family, MemoryEngine, RowRef, WriteSet};
+use super::{Engine, Family, MemoryEngine, RowRef, RowSink, SortedRows, WriteSet};
 use crate::error::{Result, StateError};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What happens to a write.
@@ -100,6 +102,8 @@ fn died() -> StateError {
 pub struct FaultyEngine {
     inner: Box<dyn Engine>,
     faults: Faults,
+    scratch: Option<PathBuf>,
+    scratch_files: Cell<u64>,
 }
 
 impl FaultyEngine {
@@ -108,7 +112,15 @@ impl FaultyEngine {
         FaultyEngine {
             inner,
             faults: faults.clone(),
+            scratch: None,
+            scratch_files: Cell::new(0),
         }
+    }
+
+    /// Lets files be put aside in this directory, so that a restore does it.
+    pub fn with_scratch(mut self, directory: &Path) -> Self {
+        self.scratch = Some(directory.to_owned());
+        self
     }
 
     fn run(&mut self, call: impl FnOnce(&mut dyn Engine) -> Result<()>) -> Result<()> {
@@ -155,12 +167,7 @@ impl Engine for FaultyEngine {
         self.run(|engine| engine.write(set))
     }
 
-    fn ingest(
-        &mut self,
-        family: Family,
-        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
-        meta: &[(Family, RowRef<'_>)],
-    ) -> Result<()> {
+    fn ingest(&mut self, family: Family, rows: &mut SortedRows<'_>, meta: &[(Family, RowRef<'_>)]) -> Result<()> {
         match self.faults.next()? {
             None => self.inner.ingest(family, rows, meta),
             Some(Fault::DieAfter) => {
@@ -168,11 +175,27 @@ impl Engine for FaultyEngine {
                 Err(self.faults.die())
             }
             Some(Fault::DieWithin(n)) => {
-                self.inner.ingest(family, &mut rows.take(n), &[])?;
+                let mut left = n;
+                let mut some = |sink: &mut RowSink<'_>| {
+                    rows(&mut |key, value| match left.checked_sub(1) {
+                        Some(fewer) => {
+                            left = fewer;
+                            sink(key, value)
+                        }
+                        None => Ok(()),
+                    })
+                };
+                self.inner.ingest(family, &mut some, &[])?;
                 Err(self.faults.die())
             }
             Some(_) => Err(self.faults.die()),
         }
+    }
+
+    fn scratch_file(&self) -> Option<PathBuf> {
+        let (scratch, n) = (self.scratch.as_ref()?, self.scratch_files.get());
+        self.scratch_files.set(n + 1);
+        Some(scratch.join(format!("{n}.run")))
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -232,16 +255,19 @@ impl Engine for VolatileEngine {
         self.now.write(set)
     }
 
-    fn ingest(
-        &mut self,
-        family: Family,
-        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
-        meta: &[(Family, RowRef<'_>)],
-    ) -> Result<()> {
+    fn ingest(&mut self, family: Family, rows: &mut SortedRows<'_>, meta: &[(Family, RowRef<'_>)]) -> Result<()> {
         // A loaded file is durable at once; the meta rows are a write like others.
-        let rows: Vec<_> = rows.collect();
-        self.durable.ingest(family, &mut rows.iter().copied(), &[])?;
-        self.now.ingest(family, &mut rows.into_iter(), meta)
+        let (durable, now) = (&mut self.durable, &mut self.now);
+        let mut both = |sink: &mut RowSink<'_>| {
+            rows(&mut |key, value| {
+                durable.write(&WriteSet {
+                    rows: vec![(family, (key, value))],
+                    ..WriteSet::default()
+                })?;
+                sink(key, value)
+            })
+        };
+        now.ingest(family, &mut both, meta)
     }
 
     fn flush(&mut self) -> Result<()> {

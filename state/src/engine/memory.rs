@@ -1,6 +1,6 @@
 //! The engine without a disk: for tests, the test driver and small state; also the model the others are held to.
 
-use super::{Engine, Family, RowRef, WriteSet};
+use super::{Engine, Family, RowRef, SortedRows, WriteSet};
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -121,16 +121,12 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn ingest(
-        &mut self,
-        family: Family,
-        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
-        meta: &[(Family, RowRef<'_>)],
-    ) -> Result<()> {
+    fn ingest(&mut self, family: Family, rows: &mut SortedRows<'_>, meta: &[(Family, RowRef<'_>)]) -> Result<()> {
         let mut families = self.writer();
-        for (key, value) in rows {
-            apply(&mut families, family, (key, Some(value)));
-        }
+        rows(&mut |key, value| {
+            apply(&mut families, family, (key, value));
+            Ok(())
+        })?;
         for (family, row) in meta {
             apply(&mut families, *family, *row);
         }

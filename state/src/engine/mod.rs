@@ -11,6 +11,7 @@ pub use memory::MemoryEngine;
 pub use rocks::RocksEngine;
 
 use crate::error::Result;
+use std::path::PathBuf;
 
 /// One ordered key space of an engine (a column family). The families are fixed when the engine is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +19,12 @@ pub struct Family(pub u16);
 
 /// A row to write: `None` deletes the key.
 pub type RowRef<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Takes the rows of a load, one by one: a key, and its value unless the key is deleted.
+pub type RowSink<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<()> + 'a;
+
+/// Gives the rows of a load to a [`RowSink`], and stops when that fails. Called once.
+pub type SortedRows<'a> = dyn FnMut(&mut RowSink<'_>) -> Result<()> + 'a;
 
 /// Ordered bytes that survive a restart. One writer (the owning task's thread); all writes of a commit in one atomic step.
 pub trait Engine: Send {
@@ -47,12 +54,13 @@ pub trait Engine: Send {
 
     /// Loads rows whose keys are strictly ascending, faster than `write`: restore. The `meta` rows become visible not before
     /// the data; an interrupted load may leave a prefix of the data without them, so the position must be among `meta`.
-    fn ingest(
-        &mut self,
-        family: Family,
-        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
-        meta: &[(Family, RowRef<'_>)],
-    ) -> Result<()>;
+    fn ingest(&mut self, family: Family, rows: &mut SortedRows<'_>, meta: &[(Family, RowRef<'_>)]) -> Result<()>;
+
+    /// The name of a new file in which something may be put aside while a load is prepared; one that is left there is
+    /// removed when the engine is next opened. `None`: there is no disk.
+    fn scratch_file(&self) -> Option<PathBuf> {
+        None
+    }
 
     /// Makes what was written so far survive a crash by itself (memtables to disk). Returns when it is done.
     fn flush(&mut self) -> Result<()>;

@@ -3,23 +3,25 @@
 //!
 //! - A write is one RocksDB batch. Without a write-ahead log its rows are durable once the memtables are flushed; the flush
 //!   takes all families in one step, so after a crash the database holds some prefix of the writes, positions included.
-//! - `ingest` builds a sorted file beside the database and moves it in; the file is durable at once, the meta rows follow as
-//!   a write. A crash in between leaves rows without a position, which the replay of the changelog writes again.
+//! - `ingest` builds sorted files beside the database and moves them in together; they are durable at once, the meta rows
+//!   follow as a write. A crash in between leaves rows without a position, which the replay of the changelog writes again.
 //! - Every block has a checksum; what cannot be trusted comes back as [`StateError::Corrupt`].
 
 mod fault;
+mod files;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use settings::{Access, RocksOptions, RocksShared};
 
-use super::{Engine, Family, RowRef, WriteSet};
+use super::{Engine, Family, RowRef, SortedRows, WriteSet};
 use crate::error::{Result, StateError};
 use fault::{Doing, explain};
+use files::{FileOptions, SortedFiles};
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, FlushOptions, IngestExternalFileOptions, Options,
-    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
+    ReadOptions, WriteBatch, WriteOptions,
 };
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -114,26 +116,10 @@ impl RocksEngine {
         Ok(self.inner.db.raw_iterator_cf_opt(self.family(family)?, options))
     }
 
-    /// Writes rows into a sorted file beside the database. `None` when there are no rows.
-    fn build_file(&self, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) -> Result<Option<PathBuf>> {
+    /// Where a file is built or put aside. Opening removes what has such a name.
+    fn unfinished(&self, kind: &str) -> PathBuf {
         let number = self.inner.next_file.fetch_add(1, Ordering::Relaxed);
-        let path = self.inner.dir.join(format!("{UNFINISHED}{number}.sst"));
-        let options = self.inner.options.family(&self.inner.shared);
-        let mut file = SstFileWriter::create(&options);
-        let fault = |error: rocksdb::Error| self.fault(Doing::Write, &error);
-        file.open(&path).map_err(fault)?;
-        let mut any = false;
-        for (key, value) in rows {
-            file.put(key, value).map_err(fault)?;
-            any = true;
-        }
-        if !any {
-            drop(file);
-            remove(&path)?;
-            return Ok(None);
-        }
-        file.finish().map_err(fault)?;
-        Ok(Some(path))
+        self.inner.dir.join(format!("{UNFINISHED}{number}.{kind}"))
     }
 }
 
@@ -216,19 +202,18 @@ impl Engine for RocksEngine {
             .map_err(|error| self.fault(Doing::Write, &error))
     }
 
-    fn ingest(
-        &mut self,
-        family: Family,
-        rows: &mut dyn Iterator<Item = (&[u8], &[u8])>,
-        meta: &[(Family, RowRef<'_>)],
-    ) -> Result<()> {
+    fn ingest(&mut self, family: Family, rows: &mut SortedRows<'_>, meta: &[(Family, RowRef<'_>)]) -> Result<()> {
         let cf = self.family(family)?;
-        if let Some(path) = self.build_file(rows)? {
+        let file_options = FileOptions::of(&self.inner.options.family(&self.inner.shared));
+        let mut files = SortedFiles::new(self, &file_options);
+        rows(&mut |key, value| files.add(key, value))?;
+        let files = files.finish()?;
+        if !files.is_empty() {
             let mut options = IngestExternalFileOptions::default();
             options.set_move_files(true);
             self.inner
                 .db
-                .ingest_external_file_cf_opts(cf, &options, vec![path])
+                .ingest_external_file_cf_opts(cf, &options, files)
                 .map_err(|error| self.fault(Doing::Write, &error))?;
         }
         if meta.is_empty() {
@@ -238,6 +223,10 @@ impl Engine for RocksEngine {
             rows: meta.to_vec(),
             ..WriteSet::default()
         })
+    }
+
+    fn scratch_file(&self) -> Option<PathBuf> {
+        Some(self.unfinished("run"))
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::conformance::{Subject, check_engine, check_stores};
+use crate::engine::RowSink;
 use crate::stores::{META, META_NAME, StoreSet};
 use std::fs;
 use tempfile::TempDir;
@@ -143,10 +144,58 @@ fn a_database_in_use_is_refused() {
 #[test]
 fn what_was_left_of_a_cut_restore_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let left = dir.path().join("restore-3.sst");
-    fs::write(&left, "half a file").unwrap();
+    let left = ["restore-3.sst", "restore-4.run"].map(|name| dir.path().join(name));
+    for path in &left {
+        fs::write(path, "half a file").unwrap();
+    }
+    let engine = open_in(dir.path(), RocksOptions::task_state()).unwrap();
+    assert!(left.iter().all(|path| !path.exists()));
+    let scratch = engine.scratch_file().unwrap();
+    assert_ne!(engine.scratch_file().unwrap(), scratch, "each file has its own name");
+    fs::write(&scratch, "a run").unwrap();
+    drop(engine);
     open_in(dir.path(), RocksOptions::task_state()).unwrap();
-    assert!(!left.exists());
+    assert!(!scratch.exists());
+}
+
+/// Many files at once, of rows that compression helps and of rows that it does not; over older rows.
+#[test]
+fn large_loads_are_cut_into_files() {
+    let mut dice = crate::conformance::Dice::new(9);
+    let noise: Vec<u8> = (0..2 << 20).map(|_| dice.byte(255)).collect();
+    for (text, files) in [(false, 4), (true, 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut engine = open_in(dir.path(), RocksOptions::task_state()).unwrap();
+        fill(&mut engine, 5000);
+        let value = |n: usize| {
+            if text {
+                &[b'x'; 4000][..]
+            } else {
+                &noise[n * 31..n * 31 + 4000]
+            }
+        };
+        let mut give = |sink: &mut RowSink<'_>| {
+            (0..30_000_usize).try_for_each(|n| {
+                let key = (n as u32).to_be_bytes();
+                sink(&key, (n != 7).then(|| value(n)))
+            })
+        };
+        engine.ingest(Family(1), &mut give, &[]).unwrap();
+        let count = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let ssts = count.filter(|path| path.extension().is_some_and(|e| e == "sst"));
+        assert!(ssts.count() > files - 1, "a file of its own for each 32 MiB");
+        drop(engine);
+        let engine = open_in(dir.path(), RocksOptions::task_state()).unwrap();
+        let (mut n, mut at) = (0, Vec::new());
+        let mut check = |key: &[u8], found: &[u8]| {
+            let key = u32::from_be_bytes(key.try_into().unwrap()) as usize;
+            at.extend((key == 7).then_some(7));
+            n += usize::from(found == value(key));
+            true
+        };
+        engine.scan(Family(1), b"", None, &mut check).unwrap();
+        assert_eq!((n, at), (29_999, Vec::<i32>::new()));
+    }
 }
 
 #[test]
