@@ -60,3 +60,34 @@ impl Turns {
         turn + SCAN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::error::RDKafkaErrorCode::{self, OperationTimedOut, TopicAuthorizationFailed};
+
+    #[test]
+    fn a_try_is_as_long_as_the_connection_may_be_silent() {
+        let mut ours = ClientConfig::new();
+        assert_eq!(Turns::of(&mut ours).turn, TURN);
+        assert_eq!(ours.get("socket.timeout.ms"), Some("5000"));
+        let mut theirs = ClientConfig::new();
+        theirs.set("socket.timeout.ms", "20000");
+        let turns = Turns::of(&mut theirs);
+        assert_eq!((turns.turn.as_secs(), turns.patience.as_secs()), (20, 60));
+        assert_eq!(theirs.get("socket.timeout.ms"), Some("20000"));
+    }
+
+    #[test]
+    fn what_passes_is_asked_again_and_what_does_not_is_told() {
+        let turns = Turns::of(&mut ClientConfig::new());
+        let mut answers = [Err(OperationTimedOut), Err(OperationTimedOut), Ok(7)].into_iter();
+        let next = |answers: &mut dyn Iterator<Item = Result<u8, RDKafkaErrorCode>>| {
+            answers.next().expect("an answer").map_err(KafkaError::MetadataFetch)
+        };
+        assert_eq!(turns.ask(|_| next(&mut answers)), Ok(7));
+        let mut answers = [Err(TopicAuthorizationFailed), Ok(7)].into_iter();
+        assert!(turns.ask(|_| next(&mut answers)).is_err());
+        assert_eq!(answers.len(), 1, "it was asked again");
+    }
+}
