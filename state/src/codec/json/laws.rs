@@ -234,6 +234,27 @@ fn nesting() {
     }
 }
 
+/// Whatever lies behind its quote: more quotes, at every distance.
+#[test]
+fn a_string_ends_at_its_own_quote() {
+    for len in 0..400 {
+        let text = format!("[\"{}\"{}]", "x".repeat(len), ",\"\"".repeat(150));
+        same_as_serde_json::<Vec<String>>(text.as_bytes());
+    }
+}
+
+/// Nobody looks at such a name, and yet it is refused.
+#[test]
+fn names_that_are_not_utf8_are_refused() {
+    for bytes in [
+        &b"{\"\x80\":1}"[..],
+        b"{\"id\":1,\"a name of more than thirty-two bytes \xff\":1}",
+    ] {
+        check(bytes);
+        assert!(read::<Event>(bytes).is_none());
+    }
+}
+
 /// `serde_json` reads such a name from the middle of a character; `from_str` would tell of it in text that is none.
 #[test]
 fn a_name_that_is_no_boolean_is_refused() {
@@ -260,6 +281,8 @@ fn ordinary_messages_are_read_by_the_reader_itself() {
     assert!(read::<Vec<Beside>>(br#"[{"kind":"Unit"},{"list":[1,2.5],"kind":"New"}]"#).is_some());
     assert!(read::<Borrowed<'_>>(br#"{"name":"n","label":"l","rest":{"a":1}}"#).is_some());
     assert!(read::<Vec<Outside>>(br#"["Unit",{"New":1},{"Pair":[1,"x"]}]"#).is_some());
+    let escapes = r#"{"na\u006de":"a\nb \ud83d\ude00","x":"\"\\ more than thirty-two bytes lie before this \u00e9"}"#;
+    assert!(read::<Event>(escapes.as_bytes()).is_some_and(|event| event.name == "a\nb 😀"));
     assert!(read::<Blob>(b"\"bytes\"").is_some());
     assert!(read::<Blob>(b"[1,2]").is_some());
 }

@@ -195,9 +195,8 @@ impl<'de> Reader<'de> {
         let Some(body) = self.bytes.get(self.at + 1..) else {
             return self.give_up();
         };
-        let len = scan::near_plain_len(body);
-        match body.get(len) {
-            Some(b'"') => {
+        match scan::near_plain_len(body) {
+            Some(len) if body.get(len) == Some(&b'"') => {
                 self.at += len + 2;
                 Ok(false)
             }

@@ -57,13 +57,11 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// The same for what most names and strings are, shorter than a block; 255 where it is not, or the bytes end before.
+/// The same for what most strings are, shorter than a block; `None` where it is not, or the bytes end before.
 #[inline(always)]
-pub(super) fn near_plain_len(bytes: &[u8]) -> usize {
-    match bytes.first_chunk() {
-        Some(block) => usize::from(first_special(block, 0)),
-        None => usize::from(u8::MAX),
-    }
+pub(super) fn near_plain_len(bytes: &[u8]) -> Option<usize> {
+    let place = usize::from(first_special(bytes.first_chunk()?, 0));
+    (place < BLOCK).then_some(place)
 }
 
 /// How long the run of plain characters of one byte is, looked at one by one: for names.
@@ -105,7 +103,7 @@ mod tests {
                 let len = rest.iter().take_while(|&&byte| is_plain(byte)).count();
                 prop_assert_eq!(plain_len(rest), len);
                 let is_near = len < BLOCK && rest.len() >= BLOCK;
-                prop_assert_eq!(near_plain_len(rest), if is_near { len } else { 255 });
+                prop_assert_eq!(near_plain_len(rest), is_near.then_some(len));
                 let ascii = rest.iter().take_while(|&&byte| is_plain(byte) && byte.is_ascii()).count();
                 prop_assert_eq!(plain_ascii_len(rest), ascii);
             }
