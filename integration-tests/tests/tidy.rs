@@ -23,6 +23,8 @@ const SLEEPS: &[&str] = &[
     // Looks at a system under test until it is done, and sends at the pace of the clock.
     "benches/src/bin/peer/latency.rs",
     "benches/src/bin/peer/process.rs",
+    // Looks at the process until its background work is done.
+    "benches/src/bin/restore_cost.rs",
     // Writes records at the pace of the clock.
     "benches/src/bin/write_path.rs",
     // Replays messages at the pace of the clock.
