@@ -393,6 +393,34 @@ fn a_log_that_was_cut_back_says_where() {
     reader.read_numbers(150);
 }
 
+/// A request that waits at the broker for one partition must not keep another from being read.
+#[test]
+fn a_partition_that_has_nothing_new_does_not_hold_others_up() {
+    let Some(server) = kafka::shared() else { return };
+    let wait = [("fetch.wait.max.ms", "300000")];
+    let broker = connect(server.bootstrap(), KafkaFetch::Native, &wait);
+    let (full, empty) = (create(&broker, "full", 1, 1), create(&broker, "empty", 1, 1));
+    let numbers_of = |reader: &Reader| reader.got[&full[0]].len();
+    write(&broker, &full, 0..10);
+    let mut reader = Reader::from_start(&broker, &FetchConfig::default(), &[full.clone(), empty].concat());
+    let deadline = Instant::now() + PATIENCE;
+    for round in 1..=3 {
+        while numbers_of(&reader) < 10 * round {
+            assert!(
+                Instant::now() < deadline,
+                "round {round}: {} records",
+                numbers_of(&reader)
+            );
+            assert!(reader.poll(Duration::from_millis(100)).is_none());
+        }
+        reader.fetch.pause(&full).expect("pause");
+        assert!(reader.poll(Duration::from_millis(100)).is_none());
+        write(&broker, &full, 0..10);
+        assert!(reader.poll(Duration::from_millis(100)).is_none());
+        reader.fetch.resume(&full).expect("resume");
+    }
+}
+
 #[test]
 fn a_topic_made_anew_under_its_name_is_another_topic() {
     let Some(server) = kafka::shared() else { return };

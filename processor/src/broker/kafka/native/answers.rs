@@ -103,6 +103,7 @@ impl NativeFetch {
             }
             first &= !brings;
         }
+        self.waits.answered(broker, first);
         Ok(())
     }
 

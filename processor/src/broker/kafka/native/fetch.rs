@@ -13,6 +13,7 @@ use super::cursor::{Cursor, CursorId, Cursors, Need};
 use super::questions::Question;
 use super::session::Session;
 use super::settings::Settings;
+use super::waits::Waits;
 use crate::broker::fault::{Fault, Result};
 use crate::broker::kafka::wire::{self, BrokerId, Call, Cluster, Reply, Ticket, TopicState, Unsupported};
 use crate::broker::record_batch::{Opened, Opener};
@@ -33,6 +34,7 @@ pub(in crate::broker::kafka) struct NativeFetch {
     leaders: BTreeSet<BrokerId>,
     /// Brokers with a Fetch request under way.
     pub(super) busy: BTreeSet<BrokerId>,
+    pub(super) waits: Waits,
     opener: Opener,
     /// The cursor that was served last.
     served: CursorId,
@@ -76,6 +78,7 @@ impl NativeFetch {
             tickets: HashMap::new(),
             leaders: BTreeSet::new(),
             busy: BTreeSet::new(),
+            waits: Waits::default(),
             opener: Opener::new(settings.poll_partition_bytes, settings.batch_bytes),
             served: CursorId::FIRST,
             generation: 0,
@@ -128,16 +131,27 @@ impl NativeFetch {
         let held: usize = self.cursors.iter().map(|(_, cursor)| cursor.held_bytes()).sum();
         let most = self.settings.bounds.partition_max_bytes as usize;
         let generation = self.generation;
-        let wanted = |cursor: &Cursor| {
+        let readable = |cursor: &Cursor| {
             cursor.need == Need::Records
-                && !cursor.paused
                 && !cursor.doubtful
-                && cursor.held_bytes() <= most
                 && cursor.is_free(generation)
                 && cursor.leader.is_some_and(|leader| leader.broker == broker)
         };
+        let wanted = |cursor: &Cursor| readable(cursor) && !cursor.paused && cursor.held_bytes() <= most;
         if held > self.settings.queue_bytes || !self.cursors.iter().any(|(_, cursor)| wanted(cursor)) {
             return Ok(());
+        }
+        let any = |is: &dyn Fn(&Cursor) -> bool| self.cursors.iter().any(|(_, cursor)| is(cursor));
+        let held_back = any(&|cursor| readable(cursor) && !wanted(cursor));
+        let has_news = any(&|cursor| wanted(cursor) && cursor.fetch_at < cursor.end);
+        let mut bounds = self.settings.bounds;
+        if held_back {
+            if !has_news && !self.waits.look(broker, self.cluster.now()) {
+                return Ok(());
+            }
+            bounds.wait = Duration::ZERO;
+        } else if bounds.min_bytes <= 1 {
+            bounds.wait = self.waits.of(broker, bounds.wait);
         }
         // Brokers of mixed versions know no ids yet, whatever versions they speak.
         let by_name = self
@@ -150,10 +164,7 @@ impl NativeFetch {
         };
         let session = self.sessions.entry(broker).or_default();
         let cursors = self.cursors.iter().filter(|(_, cursor)| wanted(cursor));
-        let call = session.request(
-            self.settings.bounds,
-            cursors.map(|(id, cursor)| (id, asked(cursor, version))),
-        );
+        let call = session.request(bounds, cursors.map(|(id, cursor)| (id, asked(cursor, version))));
         let sent = match by_name {
             true => self.cluster.send(broker, &ByName(call))?,
             false => self.cluster.send(broker, &call)?,
@@ -238,13 +249,9 @@ impl NativeFetch {
         Ok(())
     }
 
-    /// How long to wait at most before topics that are missing are looked at again.
-    fn patience(&self) -> Duration {
-        let is_missing = |(_, cursor): (CursorId, &Cursor)| cursor.absent.is_some();
-        match self.cursors.iter().any(is_missing) {
-            true => MISSING_INTERVAL,
-            false => Duration::MAX,
-        }
+    /// Whether topics are missing, which are looked at again from time to time.
+    fn is_missing(&self) -> bool {
+        self.cursors.iter().any(|(_, cursor)| cursor.absent.is_some())
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
@@ -367,6 +374,7 @@ impl Fetch for NativeFetch {
             }
         }
         self.topics_changed = true;
+        self.waits.forget();
         Ok(())
     }
 
@@ -394,11 +402,11 @@ impl Fetch for NativeFetch {
             if now >= deadline {
                 return Ok(());
             }
-            let patience = self.patience();
-            if patience < Duration::MAX {
+            wait = self.waits.rest(now).min(deadline - now);
+            if self.is_missing() {
                 self.learn_leaders(out);
+                wait = wait.min(MISSING_INTERVAL);
             }
-            wait = patience.min(deadline - now);
         }
     }
 

@@ -23,5 +23,6 @@ mod fetch;
 mod questions;
 mod session;
 mod settings;
+mod waits;
 
 pub(super) use fetch::{NativeFetch, serves};
