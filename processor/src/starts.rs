@@ -49,7 +49,7 @@ struct Found<'a> {
 }
 
 impl Starts<'_> {
-    /// The starts of all tasks, in the order of their ids. The log is asked two questions in all, not two for each task.
+    /// The starts of all tasks, in the order of their ids. The log is asked about all of them together, not about each.
     ///
     /// # Errors
     /// What the log says, and `Fatal` for commit metadata that cannot be read.

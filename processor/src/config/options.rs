@@ -164,7 +164,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         ms(0),
         Some("86400000"),
         "ms",
-        "How far beyond the clock a record's timestamp may lie. Later ones never move stream time (TI-2).",
+        "How far beyond the clock a record's timestamp may lie. Later ones never move stream time further than this (TI-2).",
     ),
     option(
         "timestamp.future.policy",

@@ -1,6 +1,6 @@
 //! Reads a cluster over connections of our own ([`super::wire`]): the native half of the data path.
 //!
-//! One request is always under way to each broker that leads partitions we want: the next one leaves as soon as an answer
+//! One request is under way to each broker that leads partitions we want (how long it may wait there: [`waits`]): the next one leaves as soon as an answer
 //! has been cut into partitions, so the broker gathers while the records of the last answer are worked on. Nothing runs
 //! but on the caller's thread, in [`NativeFetch::poll`].
 //!
