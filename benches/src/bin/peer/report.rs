@@ -100,11 +100,15 @@ impl Comparison {
         Self { case, ours, peer }
     }
 
-    /// How many times our CPU the peer needs for a record: its lowest by our median, and the range by our extremes.
+    /// How many times our CPU the peer needs for a record: the median of the pairs, and their range.
     pub fn ratio(&self) -> Option<Spread> {
-        let (ours, peer) = (self.ours.spread("us_per_record")?, self.peer.spread("us_per_record")?);
-        let (median, min, max) = (peer.min / ours.median, peer.min / ours.max, peer.max / ours.min);
-        Some(Spread { min, median, max })
+        let figure = |runs: &Runs, pair: &Value| {
+            let run = runs.lines.iter().find(|line| line["pair"] == *pair)?;
+            run["us_per_record"].as_f64()
+        };
+        let pairs = self.ours.lines.iter().map(|line| &line["pair"]);
+        let ratios = pairs.filter_map(|pair| Some(figure(&self.peer, pair)? / figure(&self.ours, pair)?));
+        Spread::of(ratios.collect())
     }
 }
 
@@ -310,21 +314,25 @@ mod tests {
     use serde_json::json;
 
     fn lines(ours: &[f64], peer: &[f64]) -> Vec<Value> {
-        let line = |system: &str, us: &f64| json!({"case": "W1", "system": system, "us_per_record": us, "equal": true});
-        let ours = ours.iter().map(|us| line("millstream", us));
-        ours.chain(peer.iter().map(|us| line("kafka-streams", us))).collect()
+        let of = |system: &'static str, runs: &[f64]| -> Vec<Value> {
+            let line =
+                |(at, us)| json!({"case": "W1", "system": system, "pair": at, "us_per_record": us, "equal": true});
+            runs.iter().enumerate().map(line).collect()
+        };
+        [of("millstream", ours), of("kafka-streams", peer)].concat()
     }
 
     #[test]
-    fn the_ratio_is_the_peers_lowest_by_our_median() {
-        let lines = lines(&[0.5, 0.4, 1.0], &[3.0, 2.0, 4.0]);
+    fn the_ratio_is_the_median_of_the_pairs() {
+        // The last run of ours has no partner.
+        let lines = lines(&[0.5, 0.4, 1.0, 9.0], &[3.0, 1.6, 2.0]);
         let comparison = Comparison::of(&lines, &THROUGHPUT[0]);
         assert_eq!(
             comparison.ratio(),
             Some(Spread {
                 min: 2.0,
                 median: 4.0,
-                max: 10.0
+                max: 6.0
             })
         );
         assert_eq!(verdict(&comparison, 4.0), "target met");
