@@ -99,7 +99,7 @@ fn without_linger_all_leaves_without_a_commit() {
         // Full: a call that waits already is as good.
         let _ = woken.try_send(());
     });
-    subject.sink.wake_by(waker).expect("a waker");
+    subject.sink.wake_by(waker);
     subject.append(0..5_000);
     subject.sink.send().expect("send");
     // As a stream thread that has nothing else to do.

@@ -277,7 +277,7 @@ impl App {
             unfinished,
         );
         let clock = self.components.clock.clone();
-        let control = Arc::new(Control::new(
+        Ok(Arc::new(Control::new(
             gate,
             slots,
             threads,
@@ -286,9 +286,7 @@ impl App {
             totals,
             events.clone(),
             clock,
-        ));
-        control.listen_to_sink()?;
-        Ok(control)
+        )))
     }
 }
 

@@ -10,7 +10,7 @@ use millstream_topology::TaskId;
 use crate::broker::{Acked, TopicPartition, Waker};
 use crate::clock::Clock;
 use crate::commit::{Committer, Share, Verdict};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::events::Events;
 use crate::gate::{Gate, Slot};
 use crate::outputs::Outputs;
@@ -20,7 +20,7 @@ use crate::rendezvous::Rendezvous;
 /// Shared by the threads of one run.
 pub struct Control {
     /// Aligns reading in event time.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Where threads meet to commit.
     pub meeting: Rendezvous<Share, Verdict>,
     /// Carries commits out.
@@ -35,13 +35,33 @@ pub struct Control {
     slots: HashMap<TopicPartition, Slot>,
     outputs: Mutex<Outputs>,
     damaged: Mutex<BTreeSet<TaskId>>,
-    wakers: Mutex<Vec<Waker>>,
-    /// Whether the sink has asked to be called.
-    sink_calls: AtomicBool,
+    sleepers: Arc<Sleepers>,
     /// Whether anything was processed since the last commit.
     dirty: AtomicBool,
     /// When the last commit ended, in ms of the monotonic clock.
     committed_at: AtomicU64,
+}
+
+/// Threads that wait, and how they are woken. Apart from the rest, for the sink wakes them from a thread of its own, which
+/// must never be the last to hold the sink.
+struct Sleepers {
+    gate: Arc<Gate>,
+    wakers: Mutex<Vec<Waker>>,
+    /// Whether the sink has asked to be called.
+    sink_calls: AtomicBool,
+}
+
+impl Sleepers {
+    fn wake(&self) {
+        self.gate.wake();
+        for waker in self.wakers().iter() {
+            waker();
+        }
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Control {
@@ -55,11 +75,22 @@ impl Control {
         slots: HashMap<TopicPartition, Slot>,
         threads: usize,
         committer: Committer,
-        outputs: Outputs,
+        mut outputs: Outputs,
         totals: Arc<Totals>,
         events: Arc<Events>,
         clock: Arc<dyn Clock>,
     ) -> Control {
+        let gate = Arc::new(gate);
+        let sleepers = Arc::new(Sleepers {
+            gate: gate.clone(),
+            wakers: Mutex::default(),
+            sink_calls: AtomicBool::new(false),
+        });
+        let woken = sleepers.clone();
+        outputs.wake_by(Arc::new(move || {
+            woken.sink_calls.store(true, Relaxed);
+            woken.wake();
+        }));
         Control {
             gate,
             slots,
@@ -71,8 +102,7 @@ impl Control {
             clock,
             outputs: Mutex::new(outputs),
             damaged: Mutex::default(),
-            wakers: Mutex::new(Vec::new()),
-            sink_calls: AtomicBool::new(false),
+            sleepers,
             dirty: AtomicBool::new(false),
         }
     }
@@ -96,7 +126,7 @@ impl Control {
 
     /// Registers how a waiting thread is woken.
     pub fn add_waker(&self, waker: Waker) {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        self.sleepers.wakers().push(waker);
     }
 
     /// Asks for a commit and wakes whoever waits.
@@ -114,26 +144,13 @@ impl Control {
 
     /// Wakes all waiting threads.
     pub fn wake(&self) {
-        self.gate.wake();
-        for waker in self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            waker();
-        }
-    }
-
-    /// Lets the sink wake a thread when it has something to do again.
-    pub fn listen_to_sink(self: &Arc<Self>) -> Result<()> {
-        let control = Arc::downgrade(self);
-        self.outputs().wake_by(Arc::new(move || {
-            if let Some(control) = control.upgrade() {
-                control.sink_calls.store(true, Relaxed);
-                control.wake();
-            }
-        }))
+        self.sleepers.wake();
     }
 
     /// Whether the sink has asked to be called since the last time.
     pub fn sink_calls(&self) -> bool {
-        self.sink_calls.load(Relaxed) && self.sink_calls.swap(false, Relaxed)
+        let calls = &self.sleepers.sink_calls;
+        calls.load(Relaxed) && calls.swap(false, Relaxed)
     }
 
     /// Notes that there is something to commit.

@@ -207,8 +207,8 @@ impl Outputs {
     }
 
     /// See [`Sink::wake_by`].
-    pub fn wake_by(&mut self, waker: Waker) -> Result<()> {
-        self.sink.wake_by(waker)
+    pub fn wake_by(&mut self, waker: Waker) {
+        self.sink.wake_by(waker);
     }
 
     /// See [`Sink::commit`].

@@ -162,7 +162,7 @@ pub trait Admin: Send + Sync {
     /// The offset after the last record that can be read, for each partition asked.
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>>;
 
-    /// Both of these, where one question answers both: the first offset that can be read, and the one after the last.
+    /// Both of these: the first offset that can be read, and the one after the last.
     fn bounds(&self, partitions: &[TopicPartition]) -> Result<Vec<(i64, i64)>> {
         let starts = self.start_offsets(partitions)?;
         Ok(starts.into_iter().zip(self.end_offsets(partitions)?).collect())
@@ -380,9 +380,7 @@ pub trait Sink: Send {
 
     /// A sink that holds records back until others are written calls this, from any thread, when [`Sink::send`] is to be
     /// called again.
-    fn wake_by(&mut self, _waker: Waker) -> Result<()> {
-        Ok(())
-    }
+    fn wake_by(&mut self, _waker: Waker) {}
 
     /// Makes everything appended since the last commit durable, then commits the offsets that `offsets` names; it is
     /// told the last offset of every partition written since the last commit, which may travel in the metadata (CO-4).

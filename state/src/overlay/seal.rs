@@ -104,6 +104,9 @@ impl Sealed {
 /// The first sixteen bytes, padded with zeros: orders as the bytes do, but for ties.
 #[inline]
 pub(crate) fn sort_head(key: &[u8]) -> u128 {
+    if let Some(whole) = key.first_chunk() {
+        return u128::from_be_bytes(*whole);
+    }
     let mut head = [0; 16];
     for (to, from) in head.iter_mut().zip(key) {
         *to = *from;

@@ -4,6 +4,7 @@
 //! then key and value. A run in memory and a run on disk ([`super::spill`]) are made of the same frames.
 
 use crate::error::{Result, StateError};
+use crate::overlay::sort_head;
 
 /// Lengths before a key.
 const HEADER: usize = 8;
@@ -40,15 +41,6 @@ impl<'a> Frame<'a> {
         let length = HEADER + key.len() + value.map_or(0, <[u8]>::len);
         let bytes = bytes.get(..length)?;
         Some(Frame { key, value, bytes })
-    }
-}
-
-/// The first sixteen bytes of a key, padded with zeros: orders as the bytes do, but for ties.
-#[inline]
-pub(super) fn head(key: &[u8]) -> u128 {
-    match key.first_chunk() {
-        Some(whole) => u128::from_be_bytes(*whole),
-        None => crate::overlay::sort_head(key),
     }
 }
 
@@ -102,7 +94,7 @@ impl Run {
             self.bytes.truncate(start);
             return None;
         }
-        let head = head(&self.bytes[start + HEADER..]);
+        let head = sort_head(&self.bytes[start + HEADER..]);
         let key_len = self.bytes.len() - start - HEADER;
         let mut value_len = DELETED;
         if let Some([first, second]) = value {
@@ -144,7 +136,7 @@ impl Run {
         order.reserve_exact(self.rows);
         let mut place = 0;
         while let Some(frame) = self.bytes.get(place..).and_then(Frame::first) {
-            order.push((((head(frame.key) << shift) >> PLACE_BITS) << PLACE_BITS) | place as u128);
+            order.push((((sort_head(frame.key) << shift) >> PLACE_BITS) << PLACE_BITS) | place as u128);
             place += frame.bytes.len();
         }
         order.sort_unstable();

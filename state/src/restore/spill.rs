@@ -3,8 +3,9 @@
 //! A file of blocks, each of whole frames by key. Lengths and checksums of the blocks stay in memory: a spill means nothing
 //! to anybody but the restore that wrote it. What a crash leaves behind the engine removes when it is opened.
 
-use super::run::{Frame, head};
+use super::run::Frame;
 use crate::error::{Result, StateError};
+use crate::overlay::sort_head;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
@@ -125,7 +126,7 @@ impl<'a> Reader<'a> {
             return Err(self.damaged());
         };
         self.end = self.at + frame.bytes.len();
-        Ok(Some(head(frame.key)))
+        Ok(Some(sort_head(frame.key)))
     }
 
     /// The present row. Without one it is empty.

@@ -423,10 +423,9 @@ impl Sink for KafkaSink {
         self.failure()
     }
 
-    fn wake_by(&mut self, waker: Waker) -> Result<()> {
+    fn wake_by(&mut self, waker: Waker) {
         self.waker = Some(waker);
         self.listen();
-        Ok(())
     }
 
     fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {

@@ -138,10 +138,10 @@ impl NativeFetch {
                 && cursor.leader.is_some_and(|leader| leader.broker == broker)
         };
         let wanted = |cursor: &Cursor| readable(cursor) && !cursor.paused && cursor.held_bytes() <= most;
-        if held > self.settings.queue_bytes || !self.cursors.iter().any(|(_, cursor)| wanted(cursor)) {
+        let any = |is: &dyn Fn(&Cursor) -> bool| self.cursors.iter().any(|(_, cursor)| is(cursor));
+        if held > self.settings.queue_bytes || !any(&wanted) {
             return Ok(());
         }
-        let any = |is: &dyn Fn(&Cursor) -> bool| self.cursors.iter().any(|(_, cursor)| is(cursor));
         let held_back = any(&|cursor| readable(cursor) && !wanted(cursor));
         let has_news = any(&|cursor| wanted(cursor) && cursor.fetch_at < cursor.end);
         let mut bounds = self.settings.bounds;
@@ -154,10 +154,7 @@ impl NativeFetch {
             bounds.wait = self.waits.of(broker, bounds.wait);
         }
         // Brokers of mixed versions know no ids yet, whatever versions they speak.
-        let by_name = self
-            .cursors
-            .iter()
-            .any(|(_, cursor)| wanted(cursor) && !cursor.has_topic_id());
+        let by_name = any(&|cursor| wanted(cursor) && !cursor.has_topic_id());
         let api = if by_name { ByName::API } else { FetchCall::API };
         let Some(version) = self.cluster.version(broker, api)? else {
             return Ok(());
