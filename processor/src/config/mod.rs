@@ -58,6 +58,16 @@ pub enum KafkaFetch {
     Librdkafka,
 }
 
+/// Which client writes to Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KafkaProduce {
+    /// Our own.
+    Native,
+    /// librdkafka, which serves every cluster.
+    #[default]
+    Librdkafka,
+}
+
 /// The checked configuration. `docs/reference/config.md` says what each option means.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is an entry of the table in options.rs")]
@@ -67,6 +77,7 @@ pub struct Config {
     /// `None`: the embedded log.
     pub bootstrap_servers: Option<String>,
     pub kafka_fetch: KafkaFetch,
+    pub kafka_produce: KafkaProduce,
     pub client_id: String,
     pub state_dir: PathBuf,
     pub local_log_dir: PathBuf,
@@ -276,6 +287,10 @@ impl Resolver {
             kafka_fetch: match self.text("kafka.fetch") {
                 Some("librdkafka") => KafkaFetch::Librdkafka,
                 _ => KafkaFetch::Native,
+            },
+            kafka_produce: match self.text("kafka.produce") {
+                Some("native") => KafkaProduce::Native,
+                _ => KafkaProduce::Librdkafka,
             },
             state_dir: self.filled("state.dir").unwrap_or_default().into(),
             local_log_dir: self.filled("local.log.dir").unwrap_or_default().into(),

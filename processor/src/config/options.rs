@@ -90,6 +90,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Which client reads Kafka. `native` costs a fraction of the processor time per record; settings that it cannot serve (PKCS#12 key stores, encrypted keys, `consumer.client.rack`, Kerberos, OAuth) go to librdkafka, with one line in the log; of these, Kerberos and OAuth need a librdkafka built with them, which ours is not.",
     ),
     option(
+        "kafka.produce",
+        Kind::Choice(&["native", "librdkafka"]),
+        Some("librdkafka"),
+        "",
+        "Which client writes to Kafka. `native` is being built: librdkafka writes meanwhile, with one line in the log.",
+    ),
+    option(
         "client.id",
         Kind::Text,
         None,

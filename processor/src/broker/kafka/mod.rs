@@ -40,6 +40,7 @@ pub struct KafkaBroker {
     admin: Arc<KafkaAdmin>,
     groups: Arc<Groups>,
     told_fallback: Once,
+    told_sink_fallback: Once,
 }
 
 impl KafkaBroker {
@@ -54,6 +55,7 @@ impl KafkaBroker {
             admin,
             groups,
             told_fallback: Once::new(),
+            told_sink_fallback: Once::new(),
         })
     }
 }
@@ -82,6 +84,10 @@ impl Broker for KafkaBroker {
     }
 
     fn sink(&self, config: &SinkConfig) -> Result<Box<dyn Sink>> {
+        if self.settings.produce == config::KafkaProduce::Native {
+            self.told_sink_fallback
+                .call_once(|| tracing::warn!("kafka.produce=native is not built yet, librdkafka writes instead"));
+        }
         Ok(Box::new(KafkaSink::new(
             &self.settings,
             config,

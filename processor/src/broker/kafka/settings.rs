@@ -6,7 +6,7 @@ use rdkafka::config::ClientConfig;
 
 use crate::broker::fault::{Fault, Result};
 use crate::broker::{FetchConfig, SinkConfig};
-use crate::config::{Config, KafkaFetch};
+use crate::config::{Config, KafkaFetch, KafkaProduce};
 
 /// Where the brokers are and what the user wants passed on to the clients, by librdkafka's names.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,8 @@ pub struct KafkaSettings {
     pub admin: Vec<(String, String)>,
     /// Which client reads (`kafka.fetch`).
     pub fetch: KafkaFetch,
+    /// Which client writes (`kafka.produce`).
+    pub produce: KafkaProduce,
 }
 
 /// Settings that would break what this crate promises, and why.
@@ -67,12 +69,18 @@ impl KafkaSettings {
             producer: pairs(&config.producer),
             admin: pairs(&config.admin),
             fetch: config.kafka_fetch,
+            produce: config.kafka_produce,
         }
     }
 
     /// The same with another client for reading.
     pub fn reading_with(self, fetch: KafkaFetch) -> Self {
         Self { fetch, ..self }
+    }
+
+    /// The same with another client for writing.
+    pub fn writing_with(self, produce: KafkaProduce) -> Self {
+        Self { produce, ..self }
     }
 
     /// Refuses settings that are not the user's to make; tells all of them at once.
