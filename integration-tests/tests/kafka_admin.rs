@@ -11,7 +11,14 @@ const GROUP: &str = "readers";
 
 /// Clients that know the cluster: each has asked all the questions before.
 fn clients(cluster: &Cluster, topic: &str) -> Vec<KafkaBroker> {
-    let made = (0..CLIENTS).map(|_| KafkaBroker::new(KafkaSettings::new(cluster.bootstrap())).expect("clients"));
+    // Shorter than the usual 5 s: the tests wait for it many times.
+    let turn = [("socket.timeout.ms".to_owned(), "2000".to_owned())];
+    let settings = KafkaSettings {
+        admin: turn.to_vec(),
+        consumer: turn.to_vec(),
+        ..KafkaSettings::new(cluster.bootstrap())
+    };
+    let made = (0..CLIENTS).map(|_| KafkaBroker::new(settings.clone()).expect("clients"));
     let clients: Vec<KafkaBroker> = made.collect();
     let spec = TopicSpec {
         replication: Some(2),
@@ -43,6 +50,24 @@ fn ask(admin: &dyn Admin, topic: &str) {
     admin.create(&other).expect("another topic");
     admin.delete(&other.name).expect("to delete it");
     assert_eq!(admin.describe(&other.name).expect("no topic"), None);
+}
+
+#[test]
+fn what_one_broker_has_confirmed_no_other_denies() {
+    let Some(cluster) = kafka::cluster(2, |port| port) else {
+        return;
+    };
+    let topic = kafka::unique("changed");
+    let clients = clients(&cluster, &topic);
+    for admin in clients.iter().map(KafkaBroker::admin).cycle().take(20) {
+        let spec = TopicSpec::new(kafka::unique("short-lived"), 1);
+        admin.create(&spec).expect("a topic");
+        assert_eq!(admin.partition_count(&spec.name).expect("it is there"), Some(1));
+        assert!(admin.partition_counts().expect("topics").contains_key(&spec.name));
+        admin.delete(&spec.name).expect("to delete it");
+        assert_eq!(admin.partition_count(&spec.name).expect("it is gone"), None);
+        assert!(!admin.partition_counts().expect("topics").contains_key(&spec.name));
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::changes::Changes;
 use super::errors;
 use super::ffi;
 use super::groups::Groups;
@@ -43,6 +44,7 @@ pub(super) struct KafkaAdmin {
     turns: Turns,
     /// The broker that answered the last question about topics; -1: its number is not known.
     answered: AtomicI32,
+    changes: Changes,
     groups: Arc<Groups>,
 }
 
@@ -58,11 +60,30 @@ impl KafkaAdmin {
             client,
             turns,
             answered: AtomicI32::new(-1),
+            changes: Changes::default(),
             groups,
         })
     }
 
+    /// An answer that knows of our own changes.
     fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
+        let mut glances = Glances::default();
+        loop {
+            let metadata = self.metadata_now(topic)?;
+            let there = |name: &str| {
+                metadata
+                    .topics()
+                    .iter()
+                    .any(|found| found.name() == name && is_there(found))
+            };
+            if !self.changes.denied_by(topic, there) {
+                return Ok(metadata);
+            }
+            glances.pause();
+        }
+    }
+
+    fn metadata_now(&self, topic: Option<&str>) -> Result<Metadata> {
         let asked = self.turns.ask(|turn| self.metadata_once(topic, turn));
         asked.map_err(|e| {
             let what = format!("cannot ask {} about {}", self.bootstrap, topic.unwrap_or("its topics"));
@@ -151,21 +172,35 @@ impl KafkaAdmin {
         topics.iter().zip(answer).map(info).collect()
     }
 
-    /// Waits until a change of `topic` is seen.
+    /// Waits until a broker shows a change of `topic`.
     fn wait_until(&self, topic: &str, what: &str, seen: impl Fn(Option<i32>) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        let (mut glance, most) = GLANCES;
+        let mut glances = Glances::default();
         // A topic that is just being made has no leaders at first.
-        while !matches!(self.partition_count(topic), Ok(found) if seen(found)) {
+        while !matches!(self.partition_count_now(topic), Ok(found) if seen(found)) {
             if Instant::now() >= deadline {
                 return Err(Fault::retry(format!(
                     "topic {topic} is still not {what} after {PATIENCE:?}"
                 )));
             }
-            thread::park_timeout(glance);
-            glance = most.min(2 * glance);
+            glances.pause();
         }
         Ok(())
+    }
+
+    fn partition_count_now(&self, topic: &str) -> Result<Option<i32>> {
+        self.count_in(&self.metadata_now(Some(topic))?, topic)
+    }
+
+    fn count_in(&self, metadata: &Metadata, topic: &str) -> Result<Option<i32>> {
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(Some(found.partitions().len() as i32)),
+            Some(_) if !is_there(found) => Ok(None),
+            Some(code) => Err(errors::code_fault(&format!("cannot ask about topic {topic}"), code)),
+        }
     }
 
     /// Where partitions begin, or end: one question to each leader.
@@ -235,16 +270,7 @@ impl Admin for KafkaAdmin {
     }
 
     fn partition_count(&self, topic: &str) -> Result<Option<i32>> {
-        let metadata = self.metadata(Some(topic))?;
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Ok(None);
-        };
-        let error = found.error().map(RDKafkaErrorCode::from);
-        match error {
-            None => Ok(Some(found.partitions().len() as i32)),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic) => Ok(None),
-            Some(code) => Err(errors::code_fault(&format!("cannot ask about topic {topic}"), code)),
-        }
+        self.count_in(&self.metadata(Some(topic))?, topic)
     }
 
     fn describe(&self, topic: &str) -> Result<Option<TopicInfo>> {
@@ -287,7 +313,11 @@ impl Admin for KafkaAdmin {
                 Ok(_) => (),
             }
         }
-        let there = |spec: &TopicSpec| self.wait_until(&spec.name, "there", |found| found == Some(spec.partitions));
+        let there = |spec: &TopicSpec| {
+            self.wait_until(&spec.name, "there", |found| found == Some(spec.partitions))?;
+            self.changes.note(&spec.name, true);
+            Ok(())
+        };
         specs.iter().try_for_each(there)
     }
 
@@ -300,7 +330,9 @@ impl Admin for KafkaAdmin {
                 Err((_, code)) => return Err(errors::code_fault(&what, code)),
             }
         }
-        self.wait_until(topic, "gone", |found| found.is_none())
+        self.wait_until(topic, "gone", |found| found.is_none())?;
+        self.changes.note(topic, false);
+        Ok(())
     }
 
     fn start_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<i64>> {
@@ -337,6 +369,28 @@ impl Admin for KafkaAdmin {
         }
         Ok(())
     }
+}
+
+/// Pauses between looks, longer each time.
+struct Glances(Duration);
+
+impl Default for Glances {
+    fn default() -> Self {
+        Self(GLANCES.0)
+    }
+}
+
+impl Glances {
+    fn pause(&mut self) {
+        thread::park_timeout(self.0);
+        self.0 = GLANCES.1.min(2 * self.0);
+    }
+}
+
+fn is_there(topic: &MetadataTopic) -> bool {
+    use RDKafkaErrorCode::{InvalidTopic, UnknownTopicOrPartition};
+    let error = topic.error().map(RDKafkaErrorCode::from);
+    !matches!(error, Some(UnknownTopicOrPartition | InvalidTopic))
 }
 
 /// Topics that are not Kafka's own, with their numbers of partitions.

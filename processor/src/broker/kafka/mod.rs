@@ -7,6 +7,7 @@
 //! several processes and transactions come later behind the same traits.
 
 mod admin;
+mod changes;
 mod errors;
 mod fetch;
 mod ffi;
