@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 /// The controller's number; brokers are counted from 1.
@@ -24,11 +24,32 @@ pub struct Cluster {
     /// Behind the nodes: it clears the directory.
     _cleaner: Reaper,
     /// Last.
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
-/// One cluster at a time: several at once are a dozen virtual machines on a few cores.
-static TURN: Mutex<()> = Mutex::new(());
+/// One cluster at a time: several at once are a dozen virtual machines on a few cores. Whoever has it may hand it to
+/// another thread.
+#[derive(Debug)]
+struct Turn(());
+
+static TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = GIVEN_BACK.wait_while(taken, |taken| *taken);
+        *waited.unwrap_or_else(PoisonError::into_inner) = true;
+        Self(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        GIVEN_BACK.notify_one();
+    }
+}
 
 #[derive(Debug)]
 struct Node {
@@ -48,12 +69,12 @@ pub enum End {
 
 impl Cluster {
     /// Starts brokers 1 to `brokers`. `advertised` may name the port under which clients are told to reach a broker, for
-    /// a test that stands in between.
+    /// a test that stands in between; the brokers themselves talk to each other directly.
     ///
     /// # Errors
     /// [`NoBroker::Unavailable`] when no JDK or no jars can be had.
     pub fn start(brokers: u32, advertised: impl Fn(u16) -> u16) -> Result<Self, NoBroker> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let java = jars::java().map_err(NoBroker::Unavailable)?;
         let libs = jars::libs().map_err(NoBroker::Unavailable)?;
         let dir = tempfile::Builder::new().prefix("millstream-kafka-").tempdir();
@@ -72,12 +93,12 @@ impl Cluster {
     }
 
     fn build(&mut self, brokers: u32, advertised: impl Fn(u16) -> u16) -> Result<(), String> {
-        let ports = |_| jars::free_ports().map_err(|e| format!("no free port: {e}"));
-        let (controller, _) = ports(CONTROLLER)?;
+        let ports = || jars::free_ports().map_err(|e| format!("no free port: {e}"));
+        let (controller, _) = ports()?;
         self.add(CONTROLLER, controller, &controller_properties(controller))?;
         for id in 1..=brokers {
-            let (port, _) = ports(id)?;
-            let properties = broker_properties(id, port, advertised(port), controller);
+            let (port, internal) = ports()?;
+            let properties = broker_properties(id, (port, advertised(port)), internal, controller);
             let copies = brokers.min(2);
             self.add(
                 id,
@@ -164,6 +185,13 @@ impl Cluster {
         self.wait(broker)
     }
 
+    /// Starts all brokers again that were stopped.
+    pub fn restart_all(&mut self) -> Result<(), String> {
+        let stopped = self.nodes.iter().filter(|node| node.running.is_none());
+        let stopped: Vec<u32> = stopped.map(|node| node.id).collect();
+        stopped.into_iter().try_for_each(|broker| self.restart(broker))
+    }
+
     /// Waits until every partition has all its replicas in step.
     pub fn wait_for_replicas(&self) -> Result<(), String> {
         let deadline = Instant::now() + START_LIMIT;
@@ -232,13 +260,14 @@ fn spawn(command: &mut Command, home: &Path) -> Result<(Child, Reaper), String> 
 
 /// A dead broker is given up after two seconds instead of nine: that is time a test waits. It is the controller that counts.
 fn common(controller: u16) -> String {
-    let single = ["process.roles=", "node.id="];
+    let own = ["process.roles=", "node.id=", "listener.security.protocol.map="];
     let shared: Vec<&str> = jars::settings()
         .lines()
-        .filter(|line| !single.iter().any(|own| line.starts_with(own)))
+        .filter(|line| !own.iter().any(|own| line.starts_with(own)))
         .collect();
     format!(
-        "{}\ncontroller.quorum.voters={CONTROLLER}@127.0.0.1:{controller}\nbroker.session.timeout.ms=2000\n",
+        "{}\nlistener.security.protocol.map=CLIENTS:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         controller.quorum.voters={CONTROLLER}@127.0.0.1:{controller}\nbroker.session.timeout.ms=2000\n",
         shared.join("\n")
     )
 }
@@ -250,12 +279,14 @@ fn controller_properties(port: u16) -> String {
     )
 }
 
-fn broker_properties(id: u32, port: u16, advertised: u16, controller: u16) -> String {
+/// `clients`: where clients are listened to, and where they are told to go; `internal`: the same for other brokers.
+fn broker_properties(id: u32, clients: (u16, u16), internal: u16, controller: u16) -> String {
+    let (port, advertised) = clients;
     format!(
         "{}process.roles=broker\n\
          node.id={id}\n\
-         listeners=BROKER://127.0.0.1:{port}\n\
-         advertised.listeners=BROKER://127.0.0.1:{advertised}\n\
+         listeners=CLIENTS://127.0.0.1:{port},BROKER://127.0.0.1:{internal}\n\
+         advertised.listeners=CLIENTS://127.0.0.1:{advertised},BROKER://127.0.0.1:{internal}\n\
          broker.heartbeat.interval.ms=500\n",
         common(controller)
     )
