@@ -1,0 +1,45 @@
+//! Writing to a real Kafka while brokers, networks and topics fail, through each client that can write: nothing that was
+//! committed is lost, and nothing is there twice unless the sink reported a fault.
+//!
+//! `cargo test --test kafka_produce_faults librdkafka::` runs what concerns one client.
+
+mod brokers;
+mod history;
+mod network;
+mod read_back;
+mod topics;
+mod two_brokers;
+mod writer;
+
+/// Makes a test of each of these functions for every client that writes.
+macro_rules! through_each_client {
+    ($($test:ident),* $(,)?) => {
+        mod librdkafka {
+            $(#[test]
+            fn $test() {
+                super::$test(millstream_processor::config::KafkaProduce::Librdkafka);
+            })*
+        }
+    };
+}
+use through_each_client;
+
+/// Chance from a seed (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() >> 11) as usize % bound
+    }
+}
