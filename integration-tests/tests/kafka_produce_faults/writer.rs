@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use millstream_integration_tests::kafka;
 use millstream_processor::broker::kafka::KafkaBroker;
@@ -27,6 +27,9 @@ pub(crate) struct Writer {
     sink: Box<dyn Sink>,
     partitions: Vec<TopicPartition>,
     refs: Vec<PartitionRef>,
+    /// The timestamp of number 0. Of a producer whose last record has a timestamp of a day ago, brokers forget at a restart
+    /// what it has written (`producer.id.expiration.ms`): what it then sends again, they write again.
+    began: i64,
     /// The number that is appended next.
     next: u64,
     /// All numbers below are committed.
@@ -50,6 +53,9 @@ impl Writer {
             sink,
             partitions,
             refs,
+            began: SystemTime::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |since| since.as_millis() as i64),
             next: 0,
             committed: 0,
             told: Vec::new(),
@@ -72,7 +78,8 @@ impl Writer {
             let number = self.next;
             let to = self.refs[self.partition_of(number)];
             let value = value_of(number);
-            self.sink.append(to, timestamp_of(number), None, Some(&value), &[])?;
+            self.sink
+                .append(to, self.began + number as i64, None, Some(&value), &[])?;
             self.next += 1;
             if self.next.is_multiple_of(BATCH) || self.next == until {
                 self.sink.send()?;
@@ -168,7 +175,7 @@ impl Writer {
         let all = read_back(&self.broker, &self.partitions);
         for (index, records) in all.iter().enumerate() {
             let tp = &self.partitions[index];
-            let numbers = numbers(tp, records);
+            let numbers = numbers(tp, self.began, records);
             let wanted: Vec<u64> = (0..self.committed).filter(|n| self.partition_of(*n) == index).collect();
             let got = match self.faults.is_empty() {
                 true => numbers,
@@ -283,18 +290,14 @@ fn value_of(number: u64) -> Vec<u8> {
     value
 }
 
-fn timestamp_of(number: u64) -> i64 {
-    1_700_000_000_000 + number as i64
-}
-
 /// The numbers of a partition's records, which have no gap and are what was written.
-fn numbers(tp: &TopicPartition, records: &[Read]) -> Vec<u64> {
+fn numbers(tp: &TopicPartition, began: i64, records: &[Read]) -> Vec<u64> {
     let number = |(index, record): (usize, &Read)| {
         assert_eq!(record.offset, index as i64, "{tp} has a gap");
         let value = record.value.as_deref().unwrap_or_default();
         let number = value.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
         let number = number.unwrap_or_else(|| panic!("{tp} at {index}: no number in {value:?}"));
-        let whole = value == value_of(number) && record.timestamp == timestamp_of(number);
+        let whole = value == value_of(number) && record.timestamp == began + number as i64;
         assert!(whole, "{tp} at {index}: number {number} is not as it was written");
         number
     };
