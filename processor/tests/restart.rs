@@ -9,13 +9,14 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use common::faults::{MortalEngines, TamperedLog};
 use common::*;
 use millstream_processor::App;
-use millstream_processor::app::{Components, RunUntil};
+use millstream_processor::app::{Components, RunUntil, StopHandle};
 use millstream_processor::broker::local::LocalLog;
 use millstream_processor::broker::{Broker, FetchEvent, TopicPartition};
 use millstream_processor::config::ConfigBuilder;
@@ -86,6 +87,78 @@ fn with_its_state_it_replays_nothing() {
     for threads in [1, 3] {
         let summary = in_two_halves(threads, |engines| engines);
         assert_eq!(summary.events.get("restored_records"), None);
+    }
+}
+
+/// Stops when these polls have brought records, which are not worked on yet. Returns the first offset read of each partition.
+fn run_and_stop_at(
+    log: &LocalLog,
+    engines: Arc<dyn Engines>,
+    threads: usize,
+    polls: u64,
+) -> BTreeMap<TopicPartition, i64> {
+    let stop = Arc::new(OnceLock::<StopHandle>::new());
+    let (handle, count) = (stop.clone(), AtomicU64::new(0));
+    let firsts = Arc::new(Mutex::new(BTreeMap::new()));
+    let seen = firsts.clone();
+    let stopping = TamperedLog::new(log, move |events| {
+        let mut seen = seen.lock().unwrap();
+        for event in &*events {
+            if let FetchEvent::Chunk { partition, chunk, .. } = event
+                && let Some(first) = chunk.records().first()
+            {
+                seen.entry(partition.clone()).or_insert(first.offset);
+            }
+        }
+        if !events.is_empty() && count.fetch_add(1, Ordering::SeqCst) + 1 >= polls {
+            handle.get().unwrap().stop();
+        }
+    });
+    let components = Components {
+        clock: Arc::new(TickingClock::default()),
+        engines,
+        progress: None,
+        events: None,
+    };
+    let settings = config()
+        .set("num.stream.threads", threads)
+        .set("buffered.bytes.per.partition", 4096);
+    let app = App::new(job(), settings.build().unwrap(), Arc::new(stopping), components);
+    stop.set(app.stop_handle()).ok().unwrap();
+    app.run(RunUntil::Signal).unwrap();
+    firsts.lock().unwrap().clone()
+}
+
+#[test]
+fn stopped_in_the_middle_it_goes_on_with_the_next_record() {
+    for threads in [1, 3] {
+        let (log, messages) = (new_log(), fleet(30, 600));
+        produce(&log, &messages);
+        let sources: Vec<_> = (0..PARTITIONS).map(|p| TopicPartition::new("messages", p)).collect();
+        let committed = || -> Vec<i64> {
+            let committed = log.admin().committed("fleet", &sources).unwrap();
+            committed.into_iter().map(|c| c.map_or(0, |c| c.offset)).collect()
+        };
+        let engines = Arc::new(MortalEngines::default());
+        let (mut middles, mut before) = (0, committed());
+        for polls in 1..=12 {
+            let firsts = run_and_stop_at(&log, engines.clone(), threads, polls);
+            for (source, next) in sources.iter().zip(&before) {
+                let first = firsts.get(source).unwrap_or(next);
+                assert_eq!(
+                    first, next,
+                    "{source}: the first record read after a stop, and the next after the last"
+                );
+            }
+            let now = committed();
+            let read: i64 = now.iter().sum();
+            middles += usize::from(now != before && read < messages.len() as i64);
+            before = now;
+        }
+        assert!(middles >= 5, "{middles} stops in the middle with something done before");
+        let settings = config().set("num.stream.threads", threads);
+        run_with(Arc::new(log.clone()), settings, engines).unwrap();
+        check(&log, &messages);
     }
 }
 
