@@ -1,15 +1,19 @@
 //! What bad data gets at the doors of a topology: its policy, a count, and a dead letter that tells everything.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may stop at the first surprise
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use millstream_state::{
     codec::{BytesCodec, I64, Nullable, Utf8},
     text::Str,
 };
 use millstream_topology::{
-    Doors, FutureAction, FutureGuard, Plan, Policy, StreamBuilder, TaskConfig, TaskError, TestDriver,
+    Doors, FutureAction, FutureGuard, Plan, Policy, StreamBuilder, TaskConfig, TaskError, TestDriver, TimeWindows,
+    Windowed, WindowedKey,
     driver::{Options, RawInput, Record},
     operators::parse::Parsed,
-    options::{Consumed, Produced},
+    options::{Consumed, Grouped, Materialized, Produced},
 };
 
 type Raw = Record<Option<Vec<u8>>, Option<Vec<u8>>>;
@@ -136,6 +140,47 @@ fn skipped_records_are_counted_by_node_and_reason() {
         "read-numbers dropped.null_value 1",
     ];
     assert_eq!(counted, expected);
+}
+
+/// What goes in is in a window, or counted by node and reason: nothing is in both, nothing in neither.
+#[test]
+fn late_records_are_counted_beside_those_that_cannot_be_read() {
+    let builder = StreamBuilder::new();
+    let windows = TimeWindows::of_size(Duration::from_millis(10)).grace(Duration::from_millis(5));
+    builder
+        .stream::<Str, i64>("numbers", Consumed::with(Utf8, I64).named("read-numbers"))
+        .group_by_key(Grouped::with(Utf8, I64))
+        .windowed_by(windows)
+        .named("per-window")
+        .late_to("late", Produced::with(Utf8, I64))
+        .count(Materialized::with(Utf8, I64).named("counts"))
+        .to("counts", Produced::with(Utf8, I64));
+    let plan = builder.build("late").unwrap();
+    let driver = driver(&plan, doors(Policy::Skip));
+    let input = driver.raw_input("numbers");
+    let good = 8i64.to_be_bytes();
+    // The window of 0 to 10 closes when time comes to 15.
+    for timestamp in [3, 14, 9, 15, 9, 4, 12] {
+        input.pipe(Some(b"k"), Some(&good), timestamp).unwrap();
+    }
+    input.pipe(Some(b"k"), Some(b"short"), 16).unwrap();
+    let late = driver.output::<Str, i64>("late", Utf8, I64).read_all().unwrap();
+    assert_eq!(late, [("k".into(), 8, 9), ("k".into(), 8, 4)]);
+    let counted: Vec<_> = driver
+        .counters()
+        .into_iter()
+        .filter(|((_, counter), _)| counter.starts_with("dropped."))
+        .map(|((node, counter), n)| format!("{node} {counter} {n}"))
+        .collect();
+    assert_eq!(
+        counted,
+        ["per-window dropped.late 2", "read-numbers dropped.bad_value 1"]
+    );
+    let counts = driver.output::<Windowed<Str>, i64>("counts", WindowedKey::new(Utf8, &windows), I64);
+    let rows = counts.read_all().unwrap().into_iter();
+    let last: BTreeMap<i64, i64> = rows.map(|(key, count, _)| (key.window.start, count)).collect();
+    assert_eq!(Vec::from_iter(last), [(0, 2), (10, 3)]);
+    assert_eq!(driver.dropped(), 3);
 }
 
 #[test]
