@@ -2,8 +2,10 @@
 //! happens to the brokers and the network meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use millstream_integration_tests::kafka;
@@ -178,7 +180,6 @@ fn a_random_history_is_the_same_through_both_clients() {
         reader.poll_until("the history", |reader| {
             reader.got.values().map(Vec::len).sum::<usize>() >= total
         });
-        let number = |record: &Record| u64::from_be_bytes(record.3.as_ref().unwrap()[..8].try_into().unwrap());
         for (tp, numbers) in &expected {
             let read: BTreeSet<u64> = reader.got[tp].iter().map(number).collect();
             assert_eq!(&read, numbers, "seed {seed}: {tp} through librdkafka");
@@ -186,6 +187,79 @@ fn a_random_history_is_the_same_through_both_clients() {
         for bytes in [1 << 10, 64 << 10, 2 << 20] {
             compare(&broker, &reader.got, &partitions, bytes, &[0, 1, 7, 500]);
         }
+    }
+}
+
+/// Who does not wait for the end of transactions reads what they have written, whatever becomes of them.
+#[test]
+fn what_was_aborted_is_read_by_who_asks_for_it() {
+    let Some(server) = kafka::shared() else { return };
+    let uncommitted = [("isolation.level", "read_uncommitted")];
+    let broker = connect(server.bootstrap(), KafkaFetch::Native, &uncommitted);
+    let partitions = create(&broker, "uncommitted", 3, 1);
+    let committed = history::write(&Plan {
+        bootstrap: server.bootstrap().into(),
+        topic: partitions[0].topic.to_string(),
+        partitions: 3,
+        seed: 3,
+        steps: 200,
+    });
+    let ends = broker.admin().end_offsets(&partitions).expect("end offsets");
+    let theirs = connect(server.bootstrap(), KafkaFetch::Librdkafka, &uncommitted);
+    let [ours, theirs] = [&broker, &theirs].map(|broker| {
+        let mut reader = Reader::from_start(broker, &FetchConfig::default(), &partitions);
+        reader.poll_until("the end", |reader| {
+            partitions.iter().zip(&ends).all(|(tp, end)| reader.next[tp] >= *end)
+        });
+        reader.got
+    });
+    assert!(ours == theirs, "the two clients read different records");
+    let mut numbers: Vec<u64> = ours.values().flatten().map(number).collect();
+    numbers.sort_unstable();
+    let committed: usize = committed.iter().map(|(_, numbers)| numbers.len()).sum();
+    assert!(numbers.len() > committed, "nothing was aborted");
+    assert!(
+        numbers.iter().copied().eq(0..numbers.len() as u64),
+        "not every number once"
+    );
+}
+
+/// The number that a history gave a record.
+fn number(record: &Record) -> u64 {
+    let value = record.3.as_deref().unwrap_or_default();
+    u64::from_be_bytes(*value.first_chunk().expect("a number"))
+}
+
+/// The log goes to the standard error of a process, so this is another one.
+#[test]
+fn what_only_librdkafka_serves_it_reads_and_the_log_says_so_once() {
+    let Some(server) = kafka::shared() else { return };
+    let mut reader = Command::new(env::current_exe().expect("this program"));
+    reader.args(["--exact", "reads_with_a_rack", "--ignored", "--nocapture"]);
+    reader
+        .env(kafka::BOOTSTRAP_ENV, server.bootstrap())
+        .env_remove("RUST_LOG");
+    let output = reader.output().expect("run");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{log}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("kafka.fetch=native")).collect();
+    assert!(matches!(told[..], [line] if line.contains("client.rack")), "{log}");
+}
+
+#[test]
+#[ignore = "run by what_only_librdkafka_serves_it_reads_and_the_log_says_so_once"]
+fn reads_with_a_rack() {
+    let Some(server) = kafka::shared() else { return };
+    millstream_cli::logging::start(0);
+    let broker = connect(server.bootstrap(), KafkaFetch::Native, &[("client.rack", "here")]);
+    let partitions = create(&broker, "rack", 2, 1);
+    write(&broker, &partitions, 0..100);
+    for _ in 0..2 {
+        Reader::from_start(&broker, &FetchConfig::default(), &partitions).read_numbers(100);
     }
 }
 
