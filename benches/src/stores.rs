@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millstream_state::codec::{BytesCodec, I64};
 use millstream_state::engine::Engine;
 use millstream_state::engine::rocks::{RocksEngine, RocksOptions, RocksShared};
-use millstream_state::restore::Restored;
+use millstream_state::restore::{Memory, Restored};
 use millstream_state::schema::{KeyValue, Stamped};
 use millstream_state::spec::{StoreKind, StoreSpec};
 use millstream_state::stores::{META_NAME, Shared, StoreSet};
@@ -85,19 +85,16 @@ impl Rows {
     /// Rebuilds the store from its changelog, down to the disk.
     pub fn restore(&mut self, changelog: &Changelog) -> Result<Restored> {
         let records = changelog.0.chunks_exact(KEY + VALUE);
-        self.restore_from(records.map(|record| record.split_at(KEY)), None)
+        self.restore_from(records.map(|record| record.split_at(KEY)), &Memory::new(16 << 20))
     }
 
-    /// Rebuilds the store from these records, in runs of so many bytes.
+    /// Rebuilds the store from these records in this memory.
     pub fn restore_from<'a>(
         &mut self,
         records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        run_bytes: Option<usize>,
+        memory: &Memory,
     ) -> Result<Restored> {
-        let mut restorer = self.stores.restore(0)?;
-        if let Some(bytes) = run_bytes {
-            restorer = restorer.with_run_bytes(bytes);
-        }
+        let mut restorer = self.stores.restore(0)?.with_memory(memory);
         let mut end = 0;
         for (key, value) in records {
             restorer.push(&mut self.stores, end, 1, key, Some(value))?;

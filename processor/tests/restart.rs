@@ -21,7 +21,9 @@ use millstream_processor::broker::local::LocalLog;
 use millstream_processor::broker::{Broker, FetchEvent, TopicPartition};
 use millstream_processor::config::ConfigBuilder;
 use millstream_processor::engines::{DiskEngines, Engines, MemoryEngines};
+use millstream_state::StateError;
 use millstream_state::codec::I64;
+use millstream_state::engine::faulty::Fault;
 use millstream_topology::StreamBuilder;
 use millstream_topology::graph::OffsetReset;
 use millstream_topology::options::{Consumed, Produced};
@@ -286,4 +288,43 @@ fn damaged_database_files_are_deleted_and_rebuilt_from_the_changelogs() {
     let summary = run_with(Arc::new(log.clone()), settings(), disk()).unwrap();
     assert!(summary.events["stores_wiped"] >= 4, "{:?}", summary.events);
     check(&log, &messages);
+}
+
+/// All disks are new, and one of them turns out to be damaged while a thread reads the changelogs of all its tasks together:
+/// that task begins again, and no other does.
+#[test]
+fn a_store_found_damaged_during_a_replay_is_rebuilt_and_the_others_are_left_alone() {
+    let messages = fleet(30, 200);
+    let (before, after) = messages.split_at(messages.len() / 2);
+    let replay = |damaged_write: Option<u64>| {
+        let log = new_log();
+        produce(&log, before);
+        run_and_stop_with(&log, Arc::new(MortalEngines::default()), config());
+        produce(&log, after);
+        let engines = Arc::new(MortalEngines::default());
+        if let Some(write) = damaged_write {
+            let damage = StateError::Corrupt("the file under test is damaged".into());
+            engines.faults.plan(write, Fault::Refuse(damage));
+        }
+        let summary = run_with(Arc::new(log.clone()), config(), engines.clone()).unwrap();
+        check(&log, &messages);
+        let opened: Vec<u32> = engines.opened.lock().unwrap().values().copied().collect();
+        (summary.events, opened)
+    };
+    let (events, opened) = replay(None);
+    assert!(
+        events["restored_records"] > 0 && opened.len() > 2,
+        "{events:?}, {opened:?}"
+    );
+    // Each task has a changelog at least, whose replay ends in a write.
+    for write in 0..opened.len() as u64 {
+        let (events, again) = replay(Some(write));
+        assert_eq!(events["stores_wiped"], 1, "damage met by write {write}");
+        let opened_times = |times| again.iter().filter(|of| **of == times).count();
+        assert_eq!(
+            (opened_times(2), opened_times(1)),
+            (1, opened.len() - 1),
+            "damage met by write {write}: {again:?}"
+        );
+    }
 }

@@ -5,6 +5,7 @@ use crate::codec::I64;
 use crate::conformance::Dice;
 use crate::engine::faulty::{Fault, Faults, FaultyEngine, VolatileEngine};
 use crate::error::{Result, StateError};
+use crate::restore::Memory;
 use crate::schema::{KeyValue, Schema, Slices, Stamped, Sub};
 use crate::spec::{StoreKind, StoreSpec};
 use crate::stores::{META_NAME, Shared, StoreSet};
@@ -131,7 +132,7 @@ impl World {
         let from = stores.position("s")?.unwrap_or(0);
         let to = self.committed.changelog;
         assert!(from <= to, "CO-2: the store holds nothing that is not committed");
-        let mut restorer = stores.restore(0)?.with_run_bytes(2000).with_bulk_rows(5);
+        let mut restorer = stores.restore(0)?.with_memory(&Memory::new(2000)).with_bulk_rows(5);
         for (offset, (key, value, timestamp)) in (0..).zip(&self.changelog) {
             if (from..to).contains(&offset) {
                 restorer.push(stores, offset, *timestamp, key, value.as_deref())?;

@@ -1,21 +1,25 @@
 //! What a restored key costs, down to the disk, with RocksDB's background work waited for.
 //!
-//! `cargo run --release -p millstream-benches --bin restore_cost -- [keys] [times each is written] [MiB of a run]`. Four
-//! stores one after the other, as a task each; keys of 16 bytes and text of 100 bytes, as in R1.
+//! `cargo run --release -p millstream-benches --bin restore_cost -- [keys] [times each is written] [MiB of memory]`.
+//! Four stores one after the other, as a task each; keys of 16 bytes and text of 100 bytes, as in R1. Memory: what a restore
+//! gets by default, which each of these stores fits into; less shows what putting aside costs.
 
 use millstream_benches::clock::cpu_time;
 use millstream_benches::data::Seeded;
 use millstream_benches::replay::Result;
 use millstream_benches::stores::{self, Disk, Rows};
+use millstream_state::restore::Memory;
 use std::time::{Duration, Instant};
 
 const STORES: u64 = 4;
+/// Half of `memory.max.bytes` by default.
+const MEMORY_MIB: u64 = 256;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>());
     let keys = args.next().transpose()?.unwrap_or(10_000_000) / STORES;
     let times = args.next().transpose()?.unwrap_or(1);
-    let run = args.next().transpose()?;
+    let memory = Memory::new((args.next().transpose()?.unwrap_or(MEMORY_MIB) as usize) << 20);
     let (mut spent, mut wall) = (Duration::ZERO, Duration::ZERO);
     let mut generated = Duration::ZERO;
     let began_all = cpu_time();
@@ -29,7 +33,7 @@ fn main() -> Result<()> {
         generated += cpu_time() - before;
         let (began, at) = (cpu_time(), Instant::now());
         let records = records.chunks_exact(116).map(|record| record.split_at(16));
-        rows_written += rows.restore_from(records, run.map(|mib| (mib as usize) << 20))?.rows;
+        rows_written += rows.restore_from(records, &memory)?.rows;
         spent += cpu_time() - began;
         wall += at.elapsed();
         disks.push(disk);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use millstream_state::restore::{Restored, Restorer};
+use millstream_state::restore::{Memory, Restored, Restorer};
 use millstream_topology::task::Task;
 
 use super::Making;
@@ -17,8 +17,10 @@ use crate::events::Event;
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// Changelogs read at once by a thread, at most: enough that one is always on its way, few enough for long runs.
 const AT_ONCE: usize = 16;
-/// Memory for the run of each of them: not less, or fewer are read at once; more gains nothing.
-const RUN_BYTES: (usize, usize) = (4 << 20, 16 << 20);
+/// Memory for each of them: not less, or fewer are read at once.
+const LEAST_BYTES: usize = 4 << 20;
+/// What a record is taken for until some have been seen.
+const RECORD_BYTES: u64 = 256;
 
 /// A changelog to bring a store up to date with.
 pub(super) struct Replay {
@@ -71,23 +73,33 @@ pub(super) struct Replays<'a> {
     control: &'a Control,
     fetch: &'a mut dyn Fetch,
     reading: BTreeMap<TopicPartition, Reading>,
+    /// What has come and is not worked on. It outlives a failure: it is not fetched again.
+    events: VecDeque<FetchEvent>,
     at_once: usize,
-    run_bytes: usize,
+    /// For the records of all that are being read.
+    memory: Memory,
+    /// Bytes of changelogs that are read at once.
+    small: u64,
+    /// Records so far of all changelogs, and the memory they came in.
+    seen: (u64, u64),
 }
 
 impl<'a> Replays<'a> {
-    /// For about `total` changelogs. Until the tasks run, the share of memory that their rows will have is the runs': a
-    /// quarter, the same for each thread (ME-1).
+    /// For about `total` changelogs. Until the tasks of a thread run, their rows, queues and sends take nothing of its share
+    /// of the memory of the process: half of it is the restore's (ME-1).
     pub(super) fn new(config: &'a Config, control: &'a Control, fetch: &'a mut dyn Fetch, total: usize) -> Self {
-        let share = config.memory_max_bytes / 4 / config.threads.max(1);
-        let at_once = total.min(AT_ONCE).min(share / RUN_BYTES.0).max(1);
+        let share = config.memory_max_bytes / 2 / config.threads.max(1);
+        let at_once = total.min(AT_ONCE).min(share / LEAST_BYTES).max(1);
         Replays {
             config,
             control,
             fetch,
             reading: BTreeMap::new(),
+            events: VecDeque::new(),
             at_once,
-            run_bytes: (share / at_once).min(RUN_BYTES.1),
+            memory: Memory::new(share),
+            small: share as u64 / 4,
+            seen: (0, 0),
         }
     }
 
@@ -107,8 +119,11 @@ impl<'a> Replays<'a> {
             if self.control.meeting.is_halted() {
                 return Err(Error::retry("the restore of stores was interrupted").into());
             }
-            self.fetch.poll(self.config.poll, &mut events)?;
-            for event in events.drain(..) {
+            if self.events.is_empty() {
+                self.fetch.poll(self.config.poll, &mut events)?;
+                self.events.extend(events.drain(..));
+            }
+            while let Some(event) = self.events.pop_front() {
                 self.take(event, tasks)?;
             }
             self.tell(tasks);
@@ -119,14 +134,26 @@ impl<'a> Replays<'a> {
     pub(super) fn forget(&mut self, at: usize) -> Result<()> {
         let of_task = self.reading.extract_if(.., |_, reading| reading.at == at);
         let stop: Vec<_> = of_task.map(|(partition, _)| (partition, None)).collect();
+        self.events
+            .retain(|event| self.reading.contains_key(partition_of(event)));
         self.fetch.assign(&stop)
     }
 
-    /// Starts on as many changelogs as may be read at once.
+    /// Starts on as many changelogs as may be read at once: one, and others while all of them together are small. A large one
+    /// is better read alone, for what fits into memory is not put aside on disk, and memory that the one before has used is
+    /// cheaper than new.
     fn begin(&mut self, tasks: &mut [Making<'_>], lacking: &mut VecDeque<(usize, Replay)>) -> Result<(), Failed> {
-        let mut assign = Vec::new();
         while self.reading.len() < self.at_once {
-            let Some((at, replay)) = lacking.pop_front() else { break };
+            let of = |replay: &Replay| (replay.end - replay.from).max(0) as u64;
+            let (records, bytes) = self.seen;
+            let each = bytes.checked_div(records).unwrap_or(RECORD_BYTES);
+            let all = |next| self.reading.values().map(|reading| of(&reading.replay)).sum::<u64>() + next;
+            let fits = |(_, next): &mut (usize, Replay)| {
+                self.reading.is_empty() || all(of(next)).saturating_mul(each) <= self.small
+            };
+            let Some((at, replay)) = lacking.pop_front_if(fits) else {
+                break;
+            };
             let Some(task) = tasks.get_mut(at).and_then(|making| making.task.as_mut()) else {
                 continue;
             };
@@ -138,11 +165,9 @@ impl<'a> Replays<'a> {
                 continue;
             }
             let partition = reading.replay.partition.clone();
-            assign.push((partition.clone(), Some(reading.position)));
+            // At once: the next one may fail, and this one is to be read all the same.
+            self.fetch.assign(&[(partition.clone(), Some(reading.position))])?;
             self.reading.insert(partition, reading);
-        }
-        if !assign.is_empty() {
-            self.fetch.assign(&assign)?;
         }
         Ok(())
     }
@@ -154,7 +179,7 @@ impl<'a> Replays<'a> {
         if replay.from >= replay.end && stores.position(&replay.name)? == Some(replay.to) {
             return Ok(None);
         }
-        let restorer = stores.restore(replay.store)?.with_run_bytes(self.run_bytes);
+        let restorer = stores.restore(replay.store)?.with_memory(&self.memory);
         self.control.events.emit(&Event::RestoreStarted {
             task: id,
             store: &replay.name,
@@ -173,12 +198,7 @@ impl<'a> Replays<'a> {
     }
 
     fn take(&mut self, event: FetchEvent, tasks: &mut [Making<'_>]) -> Result<(), Failed> {
-        let partition = match &event {
-            FetchEvent::Chunk { partition, .. }
-            | FetchEvent::OutOfRange { partition, .. }
-            | FetchEvent::Truncated { partition, .. }
-            | FetchEvent::Lost { partition, .. } => partition,
-        };
+        let partition = partition_of(&event);
         // Else it is what was still under way of a changelog that is done with.
         let Some(reading) = self.reading.get_mut(partition) else {
             return Ok(());
@@ -188,7 +208,12 @@ impl<'a> Replays<'a> {
             return Ok(());
         };
         let taken = match event {
-            FetchEvent::Chunk { chunk, next, .. } => reading.take(&chunk, next, task),
+            FetchEvent::Chunk { chunk, next, .. } => {
+                let (records, bytes) = &mut self.seen;
+                *records += chunk.records().len() as u64;
+                *bytes += chunk.memory() as u64;
+                reading.take(&chunk, next, task)
+            }
             FetchEvent::OutOfRange { partition, start, .. } => {
                 // Retention has moved the start on since we asked.
                 reading.position = reading.position.max(start);
@@ -210,11 +235,11 @@ impl<'a> Replays<'a> {
     fn end(&mut self, at: usize, task: &mut Task) -> Result<()> {
         let is_done = |reading: &Reading| reading.at == at && reading.position >= reading.replay.end;
         let done: Vec<_> = self.reading.extract_if(.., |_, reading| is_done(reading)).collect();
-        for (partition, reading) in done {
-            self.fetch.assign(&[(partition, None)])?;
-            self.finish(reading, task)?;
+        let stop: Vec<_> = done.iter().map(|(partition, _)| (partition.clone(), None)).collect();
+        if !stop.is_empty() {
+            self.fetch.assign(&stop)?;
         }
-        Ok(())
+        done.into_iter().try_for_each(|(_, reading)| self.finish(reading, task))
     }
 
     fn finish(&self, reading: Reading, task: &mut Task) -> Result<()> {
@@ -262,6 +287,15 @@ impl<'a> Replays<'a> {
                 left: (reading.replay.end - reading.position).max(0),
             });
         }
+    }
+}
+
+fn partition_of(event: &FetchEvent) -> &TopicPartition {
+    match event {
+        FetchEvent::Chunk { partition, .. }
+        | FetchEvent::OutOfRange { partition, .. }
+        | FetchEvent::Truncated { partition, .. }
+        | FetchEvent::Lost { partition, .. } => partition,
     }
 }
 

@@ -143,6 +143,8 @@ pub struct MortalEngines {
     disks: Mutex<BTreeMap<TaskId, VolatileEngine>>,
     /// What fails; shared by all tasks.
     pub faults: Faults,
+    /// How often each task's state was opened.
+    pub opened: Mutex<BTreeMap<TaskId, u32>>,
 }
 
 impl MortalEngines {
@@ -154,13 +156,14 @@ impl MortalEngines {
         }
         MortalEngines {
             disks: Mutex::new(disks),
-            faults: Faults::none(),
+            ..MortalEngines::default()
         }
     }
 }
 
 impl Engines for MortalEngines {
     fn open(&self, task: TaskId, _families: &[String]) -> Result<Box<dyn Engine>> {
+        *self.opened.lock().unwrap().entry(task).or_default() += 1;
         let disk = self.disks.lock().unwrap().entry(task).or_default().clone();
         Ok(Box::new(FaultyEngine::new(Box::new(disk), &self.faults)))
     }

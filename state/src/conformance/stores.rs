@@ -5,6 +5,7 @@ use super::{Dice, Subject};
 use crate::codec::Utf8;
 use crate::engine::{Engine, MemoryEngine};
 use crate::overlay::{LogRow, Overlay};
+use crate::restore::Memory;
 use crate::schema::{KeyValue, Schema, Slices, Stamped, Sub};
 use crate::spec::{StoreKind, StoreSpec};
 use crate::stores::{META_NAME, SealedSet, Shared, StoreSet};
@@ -277,7 +278,7 @@ impl<S: Schema<Key = Str, Value = String>> Law<S> {
         let mut restorer = stores
             .restore(0)
             .expect("no fault is planned")
-            .with_run_bytes(run_bytes);
+            .with_memory(&Memory::new(run_bytes));
         for (offset, (key, value, timestamp)) in self.log.iter().enumerate() {
             restorer
                 .push(&mut stores, offset as i64, *timestamp, key, value.as_deref())

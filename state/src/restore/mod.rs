@@ -1,8 +1,8 @@
 //! A store rebuilt from its changelog, in bulk.
 //!
-//! Records are collected into a bounded run. A store that fits into one is sorted in memory and handed to the engine as one
-//! load. Of a larger one each full run is sorted and put aside on disk, and at the end all runs are merged, the newest first
-//! among equals, into one load. So the engine is given every key once, in order, and its newest row only: its files do not
+//! Records are collected in bounded memory. A store that fits is sorted there and handed to the engine as one load. Of a
+//! larger one the older half is sorted and put aside on disk whenever memory is full, and at the end all that was put aside
+//! is merged with what is in memory, the newest first among equals, into one load. So the engine is given every key once, in order, and its newest row only: its files do not
 //! overlap and are never compacted. Rows of slices that have expired by the time seen so far are skipped. The position is
 //! written last, so a restore that is cut short starts again where it was and comes to the same end.
 //!
@@ -10,6 +10,7 @@
 //! committed position; the keys found beyond it are handed to [`Restorer::beyond`] and written again, with their restored
 //! value, at the next commit (CO-4).
 
+mod memory;
 mod merge;
 mod run;
 mod spill;
@@ -20,14 +21,13 @@ use crate::Timestamp;
 use crate::engine::{Engine, Family, RowSink, WriteSet};
 use crate::error::{Result, StateError};
 use crate::stores::{Layout, MetaRows, StoreSet};
+pub use memory::Memory;
 use merge::{merge, reduce};
 use run::{Frame, Run};
 use spill::{Spill, Writer};
 
-/// A run is full when it holds this much.
-const RUN_BYTES: usize = 16 << 20;
-/// Runs may be no larger: places in them are counted with 32 bits, and one record may come on top.
-const MOST_RUN_BYTES: usize = 1 << 30;
+/// Memory of a restore that is given none.
+const MEMORY_BYTES: usize = 16 << 20;
 /// Below this many rows a plain write is cheaper than a file.
 const BULK_ROWS: usize = 10_000;
 
@@ -40,9 +40,10 @@ pub struct Restorer {
     layout: Layout,
     retention_ms: Option<i64>,
     run: Run,
-    /// Full runs, oldest first.
+    /// Of the record at hand.
+    row_key: Vec<u8>,
+    /// What was put aside, oldest first.
     spills: Vec<Spill>,
-    run_bytes: usize,
     bulk_rows: usize,
     /// Greatest record timestamp so far.
     observed: Timestamp,
@@ -87,9 +88,9 @@ impl Restorer {
             family,
             layout,
             retention_ms,
-            run: Run::new(),
+            run: Run::new(&Memory::new(MEMORY_BYTES)),
+            row_key: Vec::new(),
             spills: Vec::new(),
-            run_bytes: RUN_BYTES,
             bulk_rows: BULK_ROWS,
             observed: Timestamp::MIN,
             last: None,
@@ -99,9 +100,10 @@ impl Restorer {
         })
     }
 
-    /// Bounds the memory of a run to about this many bytes. Merging takes at most 4 MiB, and what one record takes.
-    pub fn with_run_bytes(mut self, bytes: usize) -> Self {
-        self.run_bytes = bytes.min(MOST_RUN_BYTES);
+    /// Keeps records in this memory, before the first of them comes. Merging takes at most 4 MiB besides, and what one
+    /// record takes.
+    pub fn with_memory(mut self, memory: &Memory) -> Self {
+        self.run = Run::new(memory);
         self
     }
 
@@ -134,14 +136,11 @@ impl Restorer {
             self.summary.expired += 1;
             return Ok(());
         }
+        self.row_key.clear();
+        (self.layout.row_key)(key, &mut self.row_key).ok_or_else(|| self.bad_key(offset, key))?;
         let time = timestamp.to_be_bytes();
-        self.run
-            .push(
-                |out| (self.layout.row_key)(key, out),
-                value.map(|value| [&time[..], value]),
-            )
-            .ok_or_else(|| self.bad_key(offset, key))?;
-        if self.run.mem() >= self.run_bytes {
+        let value = value.map(|value| [&time[..], value]);
+        while !self.run.push(&self.row_key, value) {
             self.put_aside(stores)?;
         }
         Ok(())
@@ -169,7 +168,6 @@ impl Restorer {
         if self.spills.is_empty() {
             self.load_run(stores, &positions)?;
         } else {
-            self.put_aside(stores)?;
             self.load_spills(stores, &positions)?;
         }
         self.beyond.sort_unstable();
@@ -191,24 +189,22 @@ impl Restorer {
         Some(end)
     }
 
-    /// Sorts the run and keeps it on disk; an engine without a disk is given it at once.
+    /// Sorts the older half of the run and keeps it on disk; an engine without a disk is given all of it at once.
     fn put_aside(&mut self, stores: &mut StoreSet) -> Result<()> {
-        if self.run.len() == 0 {
-            return Ok(());
-        }
         let scratch = || stores.engine().scratch_file();
         let Some(path) = scratch() else {
             self.load_run(stores, &[])?;
             self.from_empty = false;
             return Ok(());
         };
+        let half = self.run.pieces().div_ceil(2);
         let floor = self.expired_below().unwrap_or_default();
         let mut writer = Writer::create(path, 0)?;
-        let rows = self.run.sort()?.rows();
+        let rows = self.run.sort(half).rows();
         rows.filter(|row| row.key >= floor.as_slice())
             .try_for_each(|row| writer.add(&row))?;
         self.spills.push(writer.finish()?);
-        self.run.clear();
+        self.run.forget(half);
         while reduce(&mut self.spills, scratch)? {}
         Ok(())
     }
@@ -216,7 +212,8 @@ impl Restorer {
     /// Gives the run to the engine, with `positions` last.
     fn load_run(&mut self, stores: &mut StoreSet, positions: &[(String, i64)]) -> Result<()> {
         let (keeps, mut given) = (self.keeps(), 0);
-        let sorted = self.run.sort()?;
+        let pieces = self.run.pieces();
+        let sorted = self.run.sort(pieces);
         let rows = sorted.rows().filter(keeps).inspect(|_| given += 1);
         let meta = MetaRows::new(positions, &[]);
         if sorted.len() < self.bulk_rows {
@@ -232,15 +229,16 @@ impl Restorer {
             stores.engine_mut().ingest(self.family, &mut rows, &meta)?;
         }
         self.summary.rows += given;
-        self.run.clear();
+        self.run.forget(pieces);
         Ok(())
     }
 
-    /// Merges what was put aside into one load.
+    /// Merges what was put aside and what is in memory into one load.
     fn load_spills(&mut self, stores: &mut StoreSet, positions: &[(String, i64)]) -> Result<()> {
         let (keeps, mut rows) = (self.keeps(), 0);
+        let newest = self.run.sort(self.run.pieces());
         let mut merged = |sink: &mut RowSink<'_>| {
-            merge(&self.spills, &mut |row| {
+            merge(&self.spills, Some(newest), &mut |row| {
                 if !keeps(&row) {
                     return Ok(());
                 }

@@ -11,6 +11,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+/// Blocks are written together: the more at once, the less each page of the file costs.
+const WRITE_BYTES: usize = 1 << 20;
 /// A block is full when it has so many bytes. One of each run is in memory while they are merged, and should be in the cache.
 const BLOCK_BYTES: usize = 32 << 10;
 
@@ -45,7 +47,10 @@ fn checksum(block: &[u8]) -> u64 {
 /// Writes rows that come by key.
 pub(super) struct Writer {
     file: File,
-    block: Vec<u8>,
+    /// Whole blocks, and the present one.
+    blocks: Vec<u8>,
+    /// Where the present one begins.
+    block: usize,
     spill: Spill,
 }
 
@@ -55,15 +60,29 @@ impl Writer {
         let blocks = Vec::new();
         Ok(Writer {
             file,
-            block: Vec::with_capacity(BLOCK_BYTES + (BLOCK_BYTES >> 3)),
+            blocks: Vec::with_capacity(WRITE_BYTES + BLOCK_BYTES),
+            block: 0,
             spill: Spill { path, blocks, merged },
         })
     }
 
     #[inline]
     pub(super) fn add(&mut self, frame: &Frame<'_>) -> Result<()> {
-        self.block.extend_from_slice(frame.bytes);
-        if self.block.len() >= BLOCK_BYTES {
+        self.blocks.extend_from_slice(frame.bytes);
+        if self.blocks.len() - self.block >= BLOCK_BYTES {
+            self.end_block()?;
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        let block = &self.blocks[self.block..];
+        self.spill.blocks.push(Block {
+            bytes: block.len(),
+            checksum: checksum(block),
+        });
+        self.block = self.blocks.len();
+        if self.block >= WRITE_BYTES {
             self.write()?;
         }
         Ok(())
@@ -71,17 +90,15 @@ impl Writer {
 
     fn write(&mut self) -> Result<()> {
         self.file
-            .write_all(&self.block)
+            .write_all(&self.blocks)
             .map_err(|error| StateError::io("writing to", &self.spill.path, &error))?;
-        self.spill.blocks.push(Block {
-            bytes: self.block.len(),
-            checksum: checksum(&self.block),
-        });
-        self.block.clear();
+        self.blocks.clear();
+        self.block = 0;
         Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Spill> {
+        self.end_block()?;
         self.write()?;
         Ok(self.spill)
     }

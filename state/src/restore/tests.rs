@@ -3,7 +3,7 @@ use crate::conformance::Dice;
 use crate::engine::faulty::{Fault, Faults, FaultyEngine};
 use crate::engine::{Engine, Family, MemoryEngine, RowRef, WriteSet};
 use crate::error::{Result, StateError};
-use crate::restore::Restored;
+use crate::restore::{Memory, Restored, Restorer};
 use crate::schema::{KeyValue, Schema, Slices, Sub};
 use crate::spec::{StoreKind, StoreSpec};
 use crate::stores::{META_NAME, StoreSet};
@@ -158,7 +158,10 @@ impl History {
         bulk_rows: usize,
     ) -> Result<Restored> {
         stores.register(self.spec(), schema)?;
-        let mut restorer = stores.restore(0)?.with_run_bytes(run_bytes).with_bulk_rows(bulk_rows);
+        let mut restorer = stores
+            .restore(0)?
+            .with_memory(&Memory::new(run_bytes))
+            .with_bulk_rows(bulk_rows);
         for (offset, timestamp, key, value) in &self.records {
             restorer.push(stores, *offset, *timestamp, key, value.as_deref())?;
         }
@@ -213,6 +216,76 @@ fn what_is_restored_is_what_a_map_would_hold() {
             }
         }
     }
+}
+
+/// A key-value store over an engine with a disk.
+fn on_disk(memory: &MemoryEngine, scratch: &Path) -> StoreSet {
+    let engine = with_scratch(memory, scratch, &Faults::none());
+    let mut stores = StoreSet::new(engine, &[META_NAME.to_owned(), "s".to_owned()]).unwrap();
+    let schema = KeyValue::<Bytes, Bytes>::new(Arc::new(BytesCodec), Arc::new(BytesCodec));
+    let spec = StoreSpec {
+        name: "s".into(),
+        kind: StoreKind::KeyValue,
+        logged: true,
+        retention_ms: None,
+    };
+    stores.register(spec, schema).unwrap();
+    stores
+}
+
+/// With key, value, lengths, time and place each of these takes 64 bytes of memory.
+fn push_64_bytes(restorer: &mut Restorer, stores: &mut StoreSet, n: i64) {
+    let key = (n * 7919 % 1000).to_be_bytes();
+    restorer.push(stores, n, n, &key, Some(&[n as u8; 24])).unwrap();
+}
+
+/// Up to the last byte all is in memory; the next row makes room by putting the older half aside.
+#[test]
+fn what_fits_is_not_put_aside() {
+    const FIT: i64 = 80;
+    for rows in [FIT - 1, FIT, FIT + 1, 2 * FIT, 5 * FIT] {
+        let scratch = tempfile::tempdir().unwrap();
+        let disk = MemoryEngine::new();
+        let mut stores = on_disk(&disk, scratch.path());
+        let memory = Memory::new(FIT as usize * 64);
+        let mut restorer = stores.restore(0).unwrap().with_memory(&memory);
+        (0..rows).for_each(|n| push_64_bytes(&mut restorer, &mut stores, n));
+        let halves = (rows - FIT + FIT / 2 - 1).max(0) / (FIT / 2);
+        assert_eq!(files_in(scratch.path()), halves as usize, "{rows} rows");
+        assert_eq!(restorer.finish(&mut stores, rows).unwrap().rows, rows as u64);
+        assert_eq!(rows_of(&disk).len(), rows as usize);
+        assert!(rows_of(&disk).iter().all(|(key, row)| {
+            let n = i64::from_be_bytes(row[..8].try_into().unwrap());
+            key[..] == (n * 7919 % 1000).to_be_bytes() && row[8..] == [n as u8; 24]
+        }));
+    }
+}
+
+/// What one restore holds another has to do without; what one is done with is the next one's.
+#[test]
+fn restores_share_their_memory() {
+    let scratch = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disk = [MemoryEngine::new(), MemoryEngine::new()];
+    let mut first = on_disk(&disk[0], scratch[0].path());
+    let mut second = on_disk(&disk[1], scratch[1].path());
+    let memory = Memory::new(80 * 64);
+    let mut greedy = first.restore(0).unwrap().with_memory(&memory);
+    let mut late = second.restore(0).unwrap().with_memory(&memory);
+    (0..80).for_each(|n| push_64_bytes(&mut greedy, &mut first, n));
+    (0..10).for_each(|n| push_64_bytes(&mut late, &mut second, n));
+    assert_eq!(files_in(scratch[1].path()), 0, "each has one piece");
+    (10..11).for_each(|n| push_64_bytes(&mut late, &mut second, n));
+    assert_eq!(files_in(scratch[1].path()), 1, "and no other is left");
+    assert_eq!(greedy.finish(&mut first, 80).unwrap().rows, 80);
+    (11..81).for_each(|n| push_64_bytes(&mut late, &mut second, n));
+    assert_eq!(
+        files_in(scratch[1].path()),
+        1,
+        "what the first is done with is there for it"
+    );
+    assert_eq!(late.finish(&mut second, 81).unwrap().rows, 81);
+    assert_eq!(rows_of(&disk[0]).len(), 80);
+    assert_eq!(rows_of(&disk[1]).len(), 81);
 }
 
 /// Whatever call of the engine fails, and however often: the restore that gets through comes to the same end.
@@ -273,7 +346,7 @@ fn a_file_that_changed_on_disk_is_corrupt() {
             ..history.spec()
         };
         stores.register(spec, schema).unwrap();
-        let mut restorer = stores.restore(0).unwrap().with_run_bytes(4000);
+        let mut restorer = stores.restore(0).unwrap().with_memory(&Memory::new(4000));
         for (offset, timestamp, key, value) in &history.records {
             restorer
                 .push(&mut stores, *offset, *timestamp, key, value.as_deref())

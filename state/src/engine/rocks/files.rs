@@ -9,9 +9,11 @@ use std::path::PathBuf;
 /// A file is full when its rows have so many bytes before compression: about what compaction makes of them later.
 const FILE_BYTES: usize = 32 << 20;
 
-/// Of so many files the first is compressed to see whether it helps: where compression takes less than an eighth, the
-/// others do without. (RocksDB keeps such blocks as they are, too, but tries each.)
+/// Of so many files the first is compressed to see whether it helps, and kept small: where compression takes less than an
+/// eighth, the others do without. (RocksDB keeps such blocks as they are, too, but tries each.)
 const FILES_PER_TRIAL: usize = 8;
+/// A trial is full when its rows have so many bytes.
+const TRIAL_BYTES: usize = 1 << 20;
 
 /// Options of a family, as they are and without compression.
 pub(super) struct FileOptions {
@@ -73,7 +75,7 @@ impl<'a> SortedFiles<'a> {
         };
         added.map_err(|error| self.engine.fault(Doing::Write, &error))?;
         open.bytes += key.len() + value.map_or(0, <[u8]>::len);
-        if open.bytes >= FILE_BYTES {
+        if open.bytes >= if open.is_trial { TRIAL_BYTES } else { FILE_BYTES } {
             return self.close(open);
         }
         self.open = Some(open);
