@@ -8,6 +8,7 @@ use millstream_processor::broker::kafka::{KafkaBroker, KafkaSettings};
 use millstream_processor::broker::{
     Broker, FetchConfig, FetchEvent, GroupToken, PartitionRef, Sink, SinkConfig, TopicPartition, TopicSpec,
 };
+use millstream_processor::config::KafkaProduce;
 
 const PARTITIONS: usize = 3;
 /// Until something that must come counts as lost.
@@ -21,8 +22,8 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(linger: Option<&str>) -> Option<Self> {
-        let mut settings = KafkaSettings::new(kafka::shared()?.bootstrap());
+    fn new(linger: Option<&str>, client: KafkaProduce) -> Option<Self> {
+        let mut settings = KafkaSettings::new(kafka::shared()?.bootstrap()).writing_with(client);
         settings.producer = linger.map(|ms| ("linger.ms".into(), ms.into())).into_iter().collect();
         let broker = KafkaBroker::new(settings).expect("clients");
         let topic = kafka::unique("sink");
@@ -68,7 +69,8 @@ impl Subject {
         let mut events = Vec::new();
         while got.iter().map(Vec::len).sum::<usize>() < count {
             fetch.poll(PATIENCE, &mut events).expect("poll");
-            assert!(!events.is_empty(), "nothing more after {:?}", got);
+            let counts: Vec<usize> = got.iter().map(Vec::len).collect();
+            assert!(!events.is_empty(), "nothing more after {counts:?} records");
             for event in events.drain(..) {
                 let FetchEvent::Chunk { partition, chunk, .. } = event else {
                     panic!("{event:?}");
@@ -91,7 +93,7 @@ impl Subject {
 
 #[test]
 fn without_linger_all_leaves_without_a_commit() {
-    let Some(mut subject) = Subject::new(Some("0")) else {
+    let Some(mut subject) = Subject::new(Some("0"), KafkaProduce::Librdkafka) else {
         return;
     };
     let (woken, wakes) = mpsc::sync_channel(1);
@@ -113,9 +115,26 @@ fn without_linger_all_leaves_without_a_commit() {
 }
 
 #[test]
+fn without_linger_all_leaves_without_anybody_calling() {
+    for linger in [Some("0"), None, Some("3")] {
+        let Some(mut subject) = Subject::new(linger, KafkaProduce::Native) else {
+            return;
+        };
+        subject.append(0..5_000);
+        subject.sink.send().expect("send");
+        // The reader waits for them; nobody calls the sink.
+        subject.expect(5_000);
+    }
+}
+
+#[test]
 fn a_commit_takes_along_what_is_held_back_and_an_abort_drops_it() {
-    for linger in [None, Some("0"), Some("3")] {
-        let Some(mut subject) = Subject::new(linger) else {
+    let clients = [KafkaProduce::Native, KafkaProduce::Librdkafka];
+    for (client, linger) in clients
+        .into_iter()
+        .flat_map(|client| [None, Some("0"), Some("3")].map(|ms| (client, ms)))
+    {
+        let Some(mut subject) = Subject::new(linger, client) else {
             return;
         };
         let nobody = GroupToken::alone("writer");

@@ -4,10 +4,10 @@
 //! (`KAFKA_BOOTSTRAP_SERVERS` names the broker). Options: `records`, `partitions`, `value` (bytes), `commit` (ms),
 //! `rate` (records a second; 0 is as fast as it goes), `held` (bytes not acknowledged at which a commit is made, as
 //! `uncommitted.max.bytes`), `turns` (partitions take turns record by record; else 512 records each), `latency` (a reader in
-//! this process tells how old the records are that it gets; its CPU time is in the figures then), and any setting of the
-//! producer.
+//! this process tells how old the records are that it gets; its CPU time is in the figures then), `client` (`native` or
+//! `librdkafka`), and any setting of the producer.
 //!
-//! CPU time is that of this process, user and system, librdkafka's threads included; the broker's is not in it.
+//! CPU time is that of this process, user and system, the client's threads included; the broker's is not in it.
 
 use std::env;
 use std::error::Error;
@@ -24,6 +24,7 @@ use millstream_processor::broker::{
     Broker, Fetch, FetchConfig, FetchEvent, GroupToken, OffsetCommit, PartitionRef, Sink, SinkConfig, TopicPartition,
     TopicSpec,
 };
+use millstream_processor::config::KafkaProduce;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -36,6 +37,7 @@ struct Options {
     held: usize,
     turns: bool,
     latency: bool,
+    client: KafkaProduce,
     producer: Vec<(String, String)>,
 }
 
@@ -50,6 +52,7 @@ impl Options {
             held: 64 << 20,
             turns: false,
             latency: false,
+            client: KafkaProduce::default(),
             producer: Vec::new(),
         };
         for argument in env::args().skip(1) {
@@ -63,6 +66,8 @@ impl Options {
                 "held" => options.held = value.parse()?,
                 "turns" => options.turns = value.parse()?,
                 "latency" => options.latency = value.parse()?,
+                "client" if value == "native" => options.client = KafkaProduce::Native,
+                "client" => options.client = KafkaProduce::Librdkafka,
                 _ => options.producer.push((name.to_owned(), value.to_owned())),
             }
         }
@@ -217,7 +222,7 @@ fn run() -> Result<()> {
     let options = Options::read()?;
     let bootstrap =
         env::var("KAFKA_BOOTSTRAP_SERVERS").map_err(|_| "set KAFKA_BOOTSTRAP_SERVERS, or use `kafka run`")?;
-    let mut settings = KafkaSettings::new(bootstrap);
+    let mut settings = KafkaSettings::new(bootstrap).writing_with(options.client);
     settings.producer.clone_from(&options.producer);
     let broker = KafkaBroker::new(settings)?;
     let topic = format!("write-path-{}", std::process::id());

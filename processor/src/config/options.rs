@@ -94,7 +94,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         Kind::Choice(&["native", "librdkafka"]),
         Some("librdkafka"),
         "",
-        "Which client writes to Kafka. `native` is being built: librdkafka writes meanwhile, with one line in the log.",
+        "Which client writes to Kafka. `native` costs a fraction of the processor time per record, and a record does not wait for the one before it; settings that it cannot serve or does not know (see `kafka.fetch`; any `producer.` setting beyond size, time, linger and compression) go to librdkafka, with one line in the log.",
     ),
     option(
         "client.id",

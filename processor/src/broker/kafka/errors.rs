@@ -1,6 +1,7 @@
 //! Kafka's errors, named for what the caller does next.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaRespErr;
 
 use crate::broker::fault::{Fault, FaultKind};
 
@@ -69,6 +70,14 @@ pub(super) fn code(error: &KafkaError) -> Option<Code> {
 /// The fault behind an error code.
 pub(super) fn code_fault(what: &str, code: Code) -> Fault {
     Fault::new(kind(code), text(what, code))
+}
+
+/// The fault behind an error code in a broker's answer.
+pub(super) fn broker_fault(what: &str, code: i16) -> Fault {
+    match RDKafkaRespErr::try_from(i32::from(code)) {
+        Ok(known) => code_fault(what, known.into()),
+        Err(_) => Fault::retry(format!("{what}: error {code}")),
+    }
 }
 
 fn text(what: &str, code: Code) -> String {

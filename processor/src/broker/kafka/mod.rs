@@ -1,10 +1,10 @@
 //! Apache Kafka: the only folder that names its C client, librdkafka.
 //!
-//! Reading: by ourselves ([`native`] over the connections of [`wire`]), or by librdkafka (`fetch`), which takes
-//! the security settings that we do not read and stays selectable (`kafka.fetch`): one consumer per [`Fetch`], assigned by hand, messages taken in
-//! batches and copied into one buffer per partition and poll. Writing: an idempotent producer with `acks=all`, partitions
-//! chosen by us. A commit waits for every delivery report and then commits the offsets: at-least-once. Membership over
-//! several processes and transactions come later behind the same traits.
+//! Reading and writing: by ourselves ([`native`] over the connections of [`wire`]), or by librdkafka (`fetch`, `sink`), which
+//! takes the settings that we do not serve and stays selectable (`kafka.fetch`, `kafka.produce`). By either, a reader is
+//! assigned by hand, and a writer is an idempotent producer with `acks=all` whose partitions are chosen by us. A commit waits
+//! for every acknowledgement and then commits the offsets, through librdkafka: at-least-once. Membership over several processes
+//! and transactions come later behind the same traits.
 
 mod admin;
 mod changes;
@@ -30,6 +30,7 @@ use self::admin::KafkaAdmin;
 use self::fetch::KafkaFetch;
 use self::groups::Groups;
 use self::native::NativeFetch;
+use self::native::produce::NativeSink;
 use self::sink::KafkaSink;
 use super::alone::Alone;
 use super::{Admin, Broker, Fetch, FetchConfig, Membership, MembershipConfig, Result, Sink, SinkConfig};
@@ -86,8 +87,18 @@ impl Broker for KafkaBroker {
 
     fn sink(&self, config: &SinkConfig) -> Result<Box<dyn Sink>> {
         if self.settings.produce == config::KafkaProduce::Native {
-            self.told_sink_fallback
-                .call_once(|| tracing::warn!("kafka.produce=native is not built yet, librdkafka writes instead"));
+            match native::produce::serves(&self.settings, config) {
+                Ok(served) => {
+                    let (admin, groups) = (self.admin.clone(), self.groups.clone());
+                    let sink = NativeSink::new(&self.settings.bootstrap, served, admin, groups)?;
+                    return Ok(Box::new(sink));
+                }
+                Err(unsupported) => self.told_sink_fallback.call_once(|| {
+                    tracing::warn!(
+                        "kafka.produce=native cannot serve these settings, librdkafka writes instead: {unsupported}"
+                    );
+                }),
+            }
         }
         Ok(Box::new(KafkaSink::new(
             &self.settings,

@@ -1,9 +1,12 @@
 //! Builds a batch record by record, without an allocation per record.
 
+use super::compression::Compression;
+use super::deflate::Deflater;
 use super::{
-    BASE_TIMESTAMP_AT, COUNT_AT, CRC_AT, HEADER_LEN, LAST_DELTA_AT, LENGTH_END, MAGIC_AT, MAX_TIMESTAMP_AT,
-    PRODUCER_AT, set_base_offset, varint,
+    ATTRIBUTES_AT, BASE_TIMESTAMP_AT, COUNT_AT, CRC_AT, HEADER_LEN, LAST_DELTA_AT, LENGTH_END, MAGIC_AT,
+    MAX_TIMESTAMP_AT, PRODUCER_AT, set_base_offset, varint,
 };
+use crate::broker::fault::Result;
 
 /// An open batch. Append, then [`BatchBuilder::seal`]; afterwards it is empty and can be used anew.
 #[derive(Debug, Default)]
@@ -14,6 +17,35 @@ pub struct BatchBuilder {
     last_delta: i32,
     base_timestamp: i64,
     max_timestamp: i64,
+}
+
+/// Who writes a batch, and its place among what they write to its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The producer's id; -1: nobody in particular.
+    pub id: i64,
+    /// The producer's epoch.
+    pub epoch: i16,
+    /// The sequence number of the batch's first record.
+    pub sequence: i32,
+}
+
+impl Sender {
+    /// Writes neither idempotently nor in transactions.
+    pub const NOBODY: Self = Self {
+        id: -1,
+        epoch: -1,
+        sequence: -1,
+    };
+}
+
+/// A batch as it is sent.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Its bytes.
+    pub batch: Vec<u8>,
+    /// A buffer that is not used any more, if it was compressed into another one.
+    pub free: Option<Vec<u8>>,
 }
 
 /// Varints and attributes before a record's key: length, attributes, timestamp, offset, key length.
@@ -99,28 +131,90 @@ impl BatchBuilder {
         self.len().max(HEADER_LEN) + MAX_RECORD_HEAD + varint::MAX_LEN + 1 + content
     }
 
+    /// Appends all records of `other` behind those of this batch. `other` stays as it is.
+    pub fn absorb(&mut self, other: &Self) {
+        if self.is_empty() {
+            self.buffer.clear();
+            self.buffer.extend_from_slice(&other.buffer);
+            (self.count, self.last_delta) = (other.count, other.last_delta);
+            (self.base_timestamp, self.max_timestamp) = (other.base_timestamp, other.max_timestamp);
+            return;
+        }
+        if other.is_empty() {
+            return;
+        }
+        self.buffer.reserve(other.buffer.len() + other.count as usize);
+        let first = self.last_delta + 1;
+        let (bytes, mut at) = (other.buffer.as_slice(), HEADER_LEN);
+        while let Some(record) = Framed::take(bytes, &mut at) {
+            let timestamp = other.base_timestamp.wrapping_add(record.age);
+            let age = timestamp.wrapping_sub(self.base_timestamp);
+            let delta = first + record.delta as i32;
+            let body = 1 + varint::len(age) + varint::len(i64::from(delta)) + record.rest.len();
+            let mut head = [0u8; MAX_RECORD_HEAD];
+            let mut end = varint::put(&mut head, 0, body as i64);
+            end += 1; // attributes: 0
+            end = varint::put(&mut head, end, age);
+            end = varint::put(&mut head, end, i64::from(delta));
+            self.buffer.extend_from_slice(&head[..end]);
+            self.buffer.extend_from_slice(record.rest);
+        }
+        self.count += other.count;
+        self.last_delta = first + other.last_delta;
+        self.max_timestamp = self.max_timestamp.max(other.max_timestamp);
+    }
+
     /// Closes the batch and returns its bytes, with base offset 0 and the checksum in place; `None` when it is empty.
     /// The builder is empty afterwards.
     pub fn seal(&mut self) -> Option<Vec<u8>> {
         if self.is_empty() {
             return None;
         }
-        let done = std::mem::take(self);
-        let mut batch = done.buffer;
+        let mut done = std::mem::take(self);
+        done.close(&Sender::NOBODY, Compression::None);
+        Some(done.buffer)
+    }
+
+    /// As [`BatchBuilder::seal`], as `sender`'s, and compressed unless that would make it larger.
+    pub fn seal_as(&mut self, sender: &Sender, deflater: &mut Deflater) -> Result<Option<Sealed>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut done = std::mem::take(self);
+        let records = &done.buffer[HEADER_LEN..];
+        let Some(compressed) = deflater.deflate(records, HEADER_LEN)? else {
+            done.close(sender, Compression::None);
+            return Ok(Some(Sealed {
+                batch: done.buffer,
+                free: None,
+            }));
+        };
+        let plain = std::mem::replace(&mut done.buffer, compressed);
+        done.close(sender, deflater.compression());
+        Ok(Some(Sealed {
+            batch: done.buffer,
+            free: Some(plain),
+        }))
+    }
+
+    /// Fills in the header.
+    fn close(&mut self, sender: &Sender, compression: Compression) {
+        let batch = &mut self.buffer;
         let rest = (batch.len() - LENGTH_END) as i32;
-        set_base_offset(&mut batch, 0);
-        put(&mut batch, 8, &rest.to_be_bytes());
-        put(&mut batch, LENGTH_END, &0i32.to_be_bytes());
-        put(&mut batch, MAGIC_AT, &[2]);
-        put(&mut batch, LAST_DELTA_AT, &done.last_delta.to_be_bytes());
-        put(&mut batch, BASE_TIMESTAMP_AT, &done.base_timestamp.to_be_bytes());
-        put(&mut batch, MAX_TIMESTAMP_AT, &done.max_timestamp.to_be_bytes());
-        // No producer: id -1, epoch -1, sequence -1.
-        put(&mut batch, PRODUCER_AT, &[0xff; COUNT_AT - PRODUCER_AT]);
-        put(&mut batch, COUNT_AT, &done.count.to_be_bytes());
+        set_base_offset(batch, 0);
+        put(batch, 8, &rest.to_be_bytes());
+        put(batch, LENGTH_END, &0i32.to_be_bytes());
+        put(batch, MAGIC_AT, &[2]);
+        put(batch, ATTRIBUTES_AT, &compression.bits().to_be_bytes());
+        put(batch, LAST_DELTA_AT, &self.last_delta.to_be_bytes());
+        put(batch, BASE_TIMESTAMP_AT, &self.base_timestamp.to_be_bytes());
+        put(batch, MAX_TIMESTAMP_AT, &self.max_timestamp.to_be_bytes());
+        put(batch, PRODUCER_AT, &sender.id.to_be_bytes());
+        put(batch, PRODUCER_AT + 8, &sender.epoch.to_be_bytes());
+        put(batch, PRODUCER_AT + 10, &sender.sequence.to_be_bytes());
+        put(batch, COUNT_AT, &self.count.to_be_bytes());
         let crc = crc32c::crc32c(&batch[CRC_AT + 4..]);
-        put(&mut batch, CRC_AT, &crc.to_be_bytes());
-        Some(batch)
+        put(batch, CRC_AT, &crc.to_be_bytes());
     }
 
     /// Drops the records and keeps the memory.
@@ -128,6 +222,27 @@ impl BatchBuilder {
         self.buffer.clear();
         self.count = 0;
         self.last_delta = 0;
+    }
+}
+
+/// A record as this builder has written it.
+struct Framed<'a> {
+    age: i64,
+    delta: i64,
+    /// From its key on.
+    rest: &'a [u8],
+}
+
+impl<'a> Framed<'a> {
+    fn take(bytes: &'a [u8], at: &mut usize) -> Option<Self> {
+        let len = varint::take(bytes, at)?;
+        let end = *at + usize::try_from(len).ok()?;
+        *at += 1; // attributes
+        let age = varint::take(bytes, at)?;
+        let delta = varint::take(bytes, at)?;
+        let rest = bytes.get(*at..end)?;
+        *at = end;
+        Some(Self { age, delta, rest })
     }
 }
 

@@ -38,6 +38,23 @@ impl Compression {
         })
     }
 
+    /// Its number in the attributes.
+    pub(super) fn bits(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// Reads `compression.type`.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+        all.into_iter().find(|compression| compression.as_str() == name)
+    }
+
     /// As `compression.type` writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -158,13 +175,13 @@ enum Why {
 }
 
 /// Begins Java's framing of snappy blocks; its version and the oldest reader's follow.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
+pub(super) const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_VERSIONS: usize = 8;
 /// No snappy block holds more than this many times its length: at best 3 bytes copy 64.
 const SNAPPY_RATIO: usize = 22;
 /// No LZ4 block holds more than this many times its length: at best a byte more copies 255.
 const LZ4_RATIO: usize = 255;
-const LZ4_MAGIC: u32 = 0x184D_2204;
+pub(super) const LZ4_MAGIC: u32 = 0x184D_2204;
 /// How far back a block of an LZ4 frame may refer.
 const LZ4_WINDOW: usize = 64 << 10;
 /// Room for the first output, as a multiple of the input.

@@ -21,6 +21,7 @@
 pub mod aborted;
 pub mod builder;
 pub mod compression;
+pub mod deflate;
 pub mod headers;
 pub mod opener;
 pub mod reader;
@@ -28,7 +29,7 @@ pub mod summary;
 mod varint;
 
 pub use aborted::Aborted;
-pub use builder::BatchBuilder;
+pub use builder::{BatchBuilder, Sender};
 pub use opener::{Opened, Opener};
 pub use reader::Decoded;
 pub use summary::BatchSummary;

@@ -265,7 +265,7 @@ fn read_partition(version: i16, topic: TopicKey, body: &mut Reader) -> std::resu
     })
 }
 
-fn read_node(node: &mut Reader) -> std::result::Result<(BrokerId, String, i32), Malformed> {
+pub(super) fn read_node(node: &mut Reader) -> std::result::Result<(BrokerId, String, i32), Malformed> {
     let found = (BrokerId(node.i32()?), node.string()?.to_string(), node.i32()?);
     let _rack = node.nullable_string()?;
     node.skip_tags()?;

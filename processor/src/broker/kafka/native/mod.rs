@@ -1,4 +1,4 @@
-//! Reads a cluster over connections of our own ([`super::wire`]): the native half of the data path.
+//! Reads and writes a cluster over connections of our own ([`super::wire`]). Writing is in [`produce`]; all else here reads.
 //!
 //! One request is under way to each broker that leads partitions we want (how long it may wait there: [`waits`]): the next one leaves as soon as an answer
 //! has been cut into partitions, so the broker gathers while the records of the last answer are worked on. Nothing runs
@@ -20,6 +20,7 @@ mod answers;
 mod call;
 mod cursor;
 mod fetch;
+pub(super) mod produce;
 mod questions;
 mod session;
 mod settings;

@@ -70,7 +70,12 @@ impl Settings {
     }
 }
 
-fn number(config: &ClientConfig, name: &str, range: RangeInclusive<u64>, default: u64) -> Result<u64, Unsupported> {
+pub(super) fn number(
+    config: &ClientConfig,
+    name: &str,
+    range: RangeInclusive<u64>,
+    default: u64,
+) -> Result<u64, Unsupported> {
     let Some(text) = config.get(name) else {
         return Ok(default);
     };

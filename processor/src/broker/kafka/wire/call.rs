@@ -49,6 +49,11 @@ pub trait Call {
     /// Reads an answer of `version`; the reader stands behind the response header.
     fn read(version: i16, body: &mut Reader) -> std::result::Result<Self::Answer, Malformed>;
 
+    /// About how many bytes [`Call::write`] writes, at most.
+    fn size_hint(&self) -> usize {
+        200
+    }
+
     /// How long the broker may hold back its answer, on top of the request time-out (`max_wait_ms` of a Fetch).
     fn held_back(&self) -> Duration {
         Duration::ZERO

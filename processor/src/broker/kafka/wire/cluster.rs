@@ -179,6 +179,14 @@ impl Cluster {
         connection.map_or(0, Connection::in_flight)
     }
 
+    /// Sends `broker` nothing for a while, because an answer asked for that (throttling) in a place of its own.
+    pub fn hold(&mut self, broker: BrokerId, pause: Duration) {
+        let now = self.now();
+        if let Some(connection) = self.peers.get_mut(&broker).and_then(|peer| peer.connection.as_mut()) {
+            connection.hold(pause, now);
+        }
+    }
+
     /// Closes the connection to `broker`, because its answers cannot be trusted: all that is in flight fails. It is made
     /// anew, after the back-off, when it is needed.
     pub fn distrust(&mut self, broker: BrokerId, why: &Fault) {

@@ -157,7 +157,7 @@ impl Connection {
     fn write<C: Call>(&mut self, call: &C, version: i16, asked: Asked, now: Duration) -> Result<()> {
         let correlation = self.next_correlation;
         self.next_correlation = correlation.wrapping_add(1) & i32::MAX;
-        let mut frame = BytesMut::with_capacity(256);
+        let mut frame = BytesMut::with_capacity(56 + call.size_hint());
         frame.extend_from_slice(&[0; 4]);
         let header = RequestHeader::default()
             .with_request_api_key(C::API.key)
@@ -173,7 +173,7 @@ impl Connection {
         if let Some(prefix) = frame.first_chunk_mut::<4>() {
             *prefix = length.to_be_bytes();
         }
-        self.stream.write(&frame).map_err(|e| self.broken(&e))?;
+        self.stream.write(frame).map_err(|e| self.broken(&e))?;
         self.in_flight.push_back(InFlight {
             asked,
             api: C::API,
@@ -282,10 +282,15 @@ impl Connection {
     fn mute(&mut self, body: &Bytes, now: Duration) {
         let throttle = body.first_chunk::<4>().map_or(0, |first| i32::from_be_bytes(*first));
         if let Ok(throttle @ 1..) = u64::try_from(throttle) {
-            // Nobody is asked to wait longer than an answer may take.
-            let throttle = Duration::from_millis(throttle).min(self.common.request_timeout);
-            self.muted_until = self.muted_until.max(Some(now + throttle));
+            self.hold(Duration::from_millis(throttle), now);
         }
+    }
+
+    /// Takes no requests for a while.
+    pub(super) fn hold(&mut self, pause: Duration, now: Duration) {
+        // Nobody is asked to wait longer than an answer may take.
+        let pause = pause.min(self.common.request_timeout);
+        self.muted_until = self.muted_until.max(Some(now + pause));
     }
 
     fn on_handshake(&mut self, version: i16, body: &mut Reader, transport: &mut dyn Transport) -> Result<()> {

@@ -10,15 +10,17 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader};
 use kafka_protocol::protocol::{Decodable as _, Encodable};
 
+use super::cluster::Cluster;
+use super::settings::Settings;
 use super::transport::{Socket, Transport};
 use crate::broker::Waker;
 
 /// How long it takes to connect, and an answer to come.
-pub(super) const LATENCY: Duration = Duration::from_millis(1);
+pub(in crate::broker::kafka) const LATENCY: Duration = Duration::from_millis(1);
 
 /// The world, as the test sees it; a clone is the same world.
 #[derive(Clone, Default)]
-pub(super) struct World(Arc<Mutex<State>>);
+pub(in crate::broker::kafka) struct World(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -43,7 +45,7 @@ type Script = Box<dyn FnMut(&Asked) -> Vec<Act> + Send>;
 
 /// How a server takes connections. Where there is none, they are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(in crate::broker::kafka) enum Manner {
     Accepts,
     /// Never says anything.
     Swallows,
@@ -51,20 +53,20 @@ pub(super) enum Manner {
 
 /// A request as a server sees it.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) at: Duration,
+pub(in crate::broker::kafka) struct Asked {
+    pub(in crate::broker::kafka) at: Duration,
     /// Which connection of the world it came by.
-    pub(super) connection: usize,
-    pub(super) key: i16,
-    pub(super) version: i16,
-    pub(super) correlation: i32,
-    pub(super) client: String,
-    pub(super) body: Bytes,
+    pub(in crate::broker::kafka) connection: usize,
+    pub(in crate::broker::kafka) key: i16,
+    pub(in crate::broker::kafka) version: i16,
+    pub(in crate::broker::kafka) correlation: i32,
+    pub(in crate::broker::kafka) client: String,
+    pub(in crate::broker::kafka) body: Bytes,
 }
 
 /// What a server does.
 #[derive(Debug, Clone)]
-pub(super) enum Act {
+pub(in crate::broker::kafka) enum Act {
     /// Sends these bytes, this long after the request.
     Send(Duration, Bytes),
     Close,
@@ -82,23 +84,23 @@ struct Line {
 
 impl Asked {
     /// An answer to this request.
-    pub(super) fn answer(&self, response: &impl Encodable) -> Act {
+    pub(in crate::broker::kafka) fn answer(&self, response: &impl Encodable) -> Act {
         self.answer_after(LATENCY, response)
     }
 
-    pub(super) fn answer_after(&self, delay: Duration, response: &impl Encodable) -> Act {
+    pub(in crate::broker::kafka) fn answer_after(&self, delay: Duration, response: &impl Encodable) -> Act {
         self.answer_as(delay, self.version, response)
     }
 
     /// An answer in the layout of another version.
-    pub(super) fn answer_as(&self, delay: Duration, version: i16, response: &impl Encodable) -> Act {
+    pub(in crate::broker::kafka) fn answer_as(&self, delay: Duration, version: i16, response: &impl Encodable) -> Act {
         let mut body = BytesMut::new();
         response.encode(&mut body, version).expect("a response");
         Act::Send(delay, self.framed(&body))
     }
 
     /// `body` with everything that goes before it.
-    pub(super) fn framed(&self, body: &[u8]) -> Bytes {
+    pub(in crate::broker::kafka) fn framed(&self, body: &[u8]) -> Bytes {
         let api = ApiKey::try_from(self.key).expect("a known request");
         let tags = usize::from(api.response_header_version(self.version) >= 1);
         let mut frame = Vec::new();
@@ -115,19 +117,28 @@ impl World {
         self.0.lock().expect("a world that did not panic")
     }
 
+    /// A cluster in this world.
+    pub(in crate::broker::kafka) fn cluster(&self, settings: Settings) -> Cluster {
+        Cluster::over(settings, Box::new(self.clone())).expect("a cluster")
+    }
+
     /// Puts a server at `place` (`host:port`), or another one there.
-    pub(super) fn server(&self, place: &str, script: impl FnMut(&Asked) -> Vec<Act> + Send + 'static) {
+    pub(in crate::broker::kafka) fn server(
+        &self,
+        place: &str,
+        script: impl FnMut(&Asked) -> Vec<Act> + Send + 'static,
+    ) {
         let script = Box::new(script);
         let manner = Manner::Accepts;
         self.state().servers.insert(place.into(), Server { manner, script });
     }
 
-    pub(super) fn manner(&self, place: &str, manner: Manner) {
+    pub(in crate::broker::kafka) fn manner(&self, place: &str, manner: Manner) {
         self.state().servers.get_mut(place).expect("a server").manner = manner;
     }
 
     /// Ends every connection to `place` from the other side.
-    pub(super) fn hang_up(&self, place: &str) {
+    pub(in crate::broker::kafka) fn hang_up(&self, place: &str) {
         let mut state = self.state();
         let now = state.now;
         for line in state.sockets.values_mut().filter(|line| line.server == place) {
@@ -135,20 +146,20 @@ impl World {
         }
     }
 
-    pub(super) fn attempts(&self) -> Vec<(Duration, String)> {
+    pub(in crate::broker::kafka) fn attempts(&self) -> Vec<(Duration, String)> {
         self.state().attempts.clone()
     }
 
-    pub(super) fn now(&self) -> Duration {
+    pub(in crate::broker::kafka) fn now(&self) -> Duration {
         self.state().now
     }
 
-    pub(super) fn open_connections(&self) -> usize {
+    pub(in crate::broker::kafka) fn open_connections(&self) -> usize {
         self.state().sockets.len()
     }
 
     /// Lets no read give more than `bytes`.
-    pub(super) fn bite(&self, bytes: usize) {
+    pub(in crate::broker::kafka) fn bite(&self, bytes: usize) {
         self.state().bite = Some(bytes);
     }
 }

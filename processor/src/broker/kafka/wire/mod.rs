@@ -40,7 +40,7 @@ mod sockets;
 mod transport;
 
 #[cfg(test)]
-mod fake;
+pub(super) mod fake;
 #[cfg(test)]
 mod layouts;
 #[cfg(test)]
@@ -50,4 +50,4 @@ pub use call::{Api, Call, Reply, Ticket};
 pub use catalog::{BrokerId, Leader, Topic, TopicState};
 pub use cluster::Cluster;
 pub use reader::{Malformed, Reader};
-pub use settings::{Settings, Unsupported};
+pub use settings::{Pause, Settings, Unsupported};

@@ -63,8 +63,13 @@ pub struct Pause {
 impl Pause {
     /// The pause after `failures` in a row, between 80 and 120 % by `chance`, so that many clients do not come at once.
     pub(super) fn after(&self, failures: u32, chance: u8) -> Duration {
+        self.doubled(failures).mul_f64(0.8 + 0.4 * f64::from(chance) / 255.0)
+    }
+
+    /// The pause after `failures` in a row.
+    pub(in crate::broker::kafka) fn doubled(&self, failures: u32) -> Duration {
         let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        doubled.min(self.longest).mul_f64(0.8 + 0.4 * f64::from(chance) / 255.0)
+        doubled.min(self.longest)
     }
 }
 

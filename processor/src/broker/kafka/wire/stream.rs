@@ -32,10 +32,11 @@ impl Stream {
     }
 
     /// Takes `bytes`, to be sent by [`Stream::flush`].
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, bytes: BytesMut) -> io::Result<()> {
         match self {
-            Self::Plain { unsent } => unsent.extend_from_slice(bytes),
-            Self::Tls(session) => session.writer().write_all(bytes)?,
+            Self::Plain { unsent } if unsent.is_empty() => *unsent = bytes,
+            Self::Plain { unsent } => unsent.extend_from_slice(&bytes),
+            Self::Tls(session) => session.writer().write_all(&bytes)?,
         }
         Ok(())
     }
