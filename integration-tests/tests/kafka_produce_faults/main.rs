@@ -1,7 +1,7 @@
 //! Writing to a real Kafka while brokers, networks and topics fail, through each client that can write: nothing that was
 //! committed is lost, and nothing is there twice unless the sink reported a fault.
 //!
-//! `cargo test --test kafka_produce_faults librdkafka::` runs what concerns one client.
+//! `cargo test --test kafka_produce_faults native::` runs what concerns one client.
 
 mod brokers;
 mod history;
@@ -18,6 +18,12 @@ macro_rules! through_each_client {
             $(#[test]
             fn $test() {
                 super::$test(millstream_processor::config::KafkaProduce::Librdkafka);
+            })*
+        }
+        mod native {
+            $(#[test]
+            fn $test() {
+                super::$test(millstream_processor::config::KafkaProduce::Native);
             })*
         }
     };
