@@ -172,10 +172,19 @@ impl Cluster {
 
     /// Lets a broker stand still: its connections stay, but nothing is answered. [`Cluster::stop`] ends it as it is.
     pub fn freeze(&mut self, broker: u32) -> Result<(), String> {
+        self.signal(broker, "-STOP")
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self, broker: u32) -> Result<(), String> {
+        self.signal(broker, "-CONT")
+    }
+
+    fn signal(&mut self, broker: u32, signal: &str) -> Result<(), String> {
         let Some((process, _)) = &self.node(broker)?.running else {
             return Err(format!("broker {broker} does not run"));
         };
-        let asked = Command::new("kill").args(["-STOP", &process.id().to_string()]).status();
+        let asked = Command::new("kill").args([signal, &process.id().to_string()]).status();
         asked.map(drop).map_err(|e| format!("cannot run kill: {e}"))
     }
 
@@ -185,11 +194,17 @@ impl Cluster {
         self.wait(broker)
     }
 
-    /// Starts all brokers again that were stopped.
-    pub fn restart_all(&mut self) -> Result<(), String> {
-        let stopped = self.nodes.iter().filter(|node| node.running.is_none());
-        let stopped: Vec<u32> = stopped.map(|node| node.id).collect();
-        stopped.into_iter().try_for_each(|broker| self.restart(broker))
+    /// Lets all brokers run, whatever was done to them.
+    pub fn mend(&mut self) -> Result<(), String> {
+        let ids: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| (node.id, node.running.is_some()))
+            .collect();
+        ids.into_iter().try_for_each(|(id, running)| match running {
+            true => self.thaw(id),
+            false => self.restart(id),
+        })
     }
 
     /// Waits until every partition has all its replicas in step.

@@ -3,14 +3,17 @@
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Hands on what comes to its port, both ways.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
     shared: Arc<Mutex<Shared>>,
+    /// A connection has ended.
+    changed: Arc<Condvar>,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ struct Shared {
     streams: Vec<TcpStream>,
     /// How many connections were ever handed on.
     count: usize,
+    /// How many of these have ended.
+    ended: usize,
     /// What happens next, one after the other.
     breaks: VecDeque<Break>,
 }
@@ -58,13 +63,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let shared: Arc<Mutex<Shared>> = Arc::default();
-        let inner = shared.clone();
+        let changed: Arc<Condvar> = Arc::default();
+        let (inner, tell) = (shared.clone(), changed.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                accept(&inner, client);
+                accept(&inner, &tell, client);
             }
         });
-        Ok(Self { port, shared })
+        Ok(Self { port, shared, changed })
     }
 
     /// Where it listens.
@@ -102,13 +108,25 @@ impl Proxy {
     pub fn connections(&self) -> usize {
         lock(&self.shared).count
     }
+
+    /// How many of them have ended.
+    pub fn ended(&self) -> usize {
+        lock(&self.shared).ended
+    }
+
+    /// Waits until more have ended than these; false if that takes too long.
+    pub fn wait_for_more_ends_than(&self, ends: usize, limit: Duration) -> bool {
+        let waiting = |shared: &mut Shared| shared.ended <= ends;
+        let waited = self.changed.wait_timeout_while(lock(&self.shared), limit, waiting);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn accept(shared: &Arc<Mutex<Shared>>, client: TcpStream) {
+fn accept(shared: &Arc<Mutex<Shared>>, changed: &Arc<Condvar>, client: TcpStream) {
     let mut guard = lock(shared);
     let (Link::Up, Some(to)) = (guard.state, guard.to) else {
         return;
@@ -125,7 +143,14 @@ fn accept(shared: &Arc<Mutex<Shared>>, client: TcpStream) {
             produces: produces.clone(),
             frames: Frames::new(way),
         };
-        thread::spawn(move || pipe.pass(from, to));
+        let changed = changed.clone();
+        thread::spawn(move || {
+            pipe.pass(from, to);
+            if way == Way::ToBroker {
+                lock(&pipe.shared).ended += 1;
+                changed.notify_all();
+            }
+        });
     }
     guard.count += 1;
     guard.streams.extend([client, server]);

@@ -13,6 +13,7 @@ use crate::writer::{PATIENCE, Writer, topic};
 
 crate::through_each_client!(
     brokers_that_go_and_come_back_cost_nothing,
+    a_broker_that_stands_still_for_a_while_costs_nothing,
     brokers_away_for_longer_than_the_delivery_timeout_are_told,
 );
 
@@ -54,6 +55,26 @@ fn leaders_go_back(brokers: &TwoBrokers, writer: Writer) -> Writer {
     let moved = moved.expect("an election");
     assert!(moved.contains(&topic), "no leader of {topic} has moved: {moved}");
     going_on.enough().done()
+}
+
+/// It has requests that the writer has given up and sent again, and goes on with them.
+fn a_broker_that_stands_still_for_a_while_costs_nothing(client: KafkaProduce) {
+    with_two_brokers(|brokers| {
+        let impatient = brokers.connect_with(client, &[("socket.timeout.ms", "1000")]);
+        let mut writer = Writer::new(impatient, SinkConfig::default(), &topic("frozen", 4, 1));
+        for (broker, network) in [(1, 0), (2, 1), (1, 0)] {
+            let (going_on, network) = (writer.keep_on(), &brokers.networks[network]);
+            brokers.cluster.freeze(broker).expect("freeze a broker");
+            let given_up = network.wait_for_more_ends_than(network.ended(), PATIENCE);
+            brokers.cluster.thaw(broker).expect("thaw it");
+            assert!(
+                given_up,
+                "the writer still waits for broker {broker} after {PATIENCE:?}"
+            );
+            writer = going_on.enough().done();
+        }
+        writer.check_without_faults();
+    });
 }
 
 fn brokers_away_for_longer_than_the_delivery_timeout_are_told(client: KafkaProduce) {

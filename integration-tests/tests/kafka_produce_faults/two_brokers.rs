@@ -25,7 +25,7 @@ pub(crate) fn with_two_brokers(test: impl FnOnce(&mut TwoBrokers)) {
     if let Some(brokers) = &mut *brokers {
         brokers.networks(Link::Up);
         brokers.break_at(|_| Vec::new());
-        brokers.cluster.restart_all().expect("two brokers");
+        brokers.cluster.mend().expect("two brokers");
         test(brokers);
     }
 }
@@ -46,6 +46,11 @@ impl TwoBrokers {
 
     /// A client that writes in this way, and soon tries again what has failed.
     pub(crate) fn connect(&self, client: KafkaProduce) -> KafkaBroker {
+        self.connect_with(client, &[])
+    }
+
+    /// The same with further settings.
+    pub(crate) fn connect_with(&self, client: KafkaProduce, further: &[(&str, &str)]) -> KafkaBroker {
         let places = self
             .networks
             .iter()
@@ -53,7 +58,8 @@ impl TwoBrokers {
         let places: Vec<String> = places.collect();
         let mut settings = KafkaSettings::new(places.join(",")).writing_with(client);
         let soon = [("reconnect.backoff.ms", "10"), ("reconnect.backoff.max.ms", "200")];
-        settings.common = soon.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let all = soon.iter().chain(further);
+        settings.common = all.map(|(name, value)| ((*name).into(), (*value).into())).collect();
         KafkaBroker::new(settings).expect("clients")
     }
 
