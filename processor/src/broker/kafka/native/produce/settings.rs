@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 
 use super::core::Limits;
+use super::line::MOST;
 use crate::broker::SinkConfig;
 use crate::broker::kafka::KafkaSettings;
 use crate::broker::kafka::native::settings::number;
@@ -49,6 +50,9 @@ pub(in crate::broker::kafka) struct Served {
 
 /// Requests with more bytes than this bring nothing more.
 const REQUEST_BYTES: u64 = 4 << 20;
+
+/// Requests under way to a broker: one that it works on, and one that it need not wait for.
+const REQUESTS: u64 = 2;
 
 /// Settings by which a user may say what we do, or need not do.
 const KNOWN: &[&str] = &[
@@ -127,8 +131,8 @@ impl Settings {
         let (compression, level) = compression(config, either("compression.codec", "compression.type"))?;
         Ok(Self {
             limits: Limits {
-                // librdkafka's own default is a million, of which an idempotent producer takes 5.
-                requests: number(in_flight, 1, 1_000_000, 5)?.min(5) as usize,
+                // A broker works on one request of a connection at a time. What waits there for its turn would gather here.
+                requests: number(in_flight, 1, 1_000_000, REQUESTS)?.min(MOST as u64) as usize,
                 request_bytes: request_bytes.min(REQUEST_BYTES) as usize,
                 pause: wire.retry,
                 delivery: millis(either("message.timeout.ms", "delivery.timeout.ms"), 120_000)?,

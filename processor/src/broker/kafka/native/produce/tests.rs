@@ -314,7 +314,7 @@ fn what_comes_while_others_are_under_way_gathers() {
 #[test]
 fn what_comes_back_is_sent_again_in_order() {
     let brokers = Brokers::default();
-    let mut subject = Subject::new(&brokers, &[("linger.ms", "0")]);
+    let mut subject = Subject::new(&brokers, &[("linger.ms", "0"), ("max.in.flight", "5")]);
     subject.write(0, 1);
     subject.all_acknowledged();
     // Not enough replicas, and what follows from it.
