@@ -62,9 +62,9 @@ pub enum KafkaFetch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KafkaProduce {
     /// Our own.
+    #[default]
     Native,
     /// librdkafka, which serves every cluster.
-    #[default]
     Librdkafka,
 }
 
@@ -289,8 +289,8 @@ impl Resolver {
                 _ => KafkaFetch::Native,
             },
             kafka_produce: match self.text("kafka.produce") {
-                Some("native") => KafkaProduce::Native,
-                _ => KafkaProduce::Librdkafka,
+                Some("librdkafka") => KafkaProduce::Librdkafka,
+                _ => KafkaProduce::Native,
             },
             state_dir: self.filled("state.dir").unwrap_or_default().into(),
             local_log_dir: self.filled("local.log.dir").unwrap_or_default().into(),

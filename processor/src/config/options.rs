@@ -92,7 +92,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     option(
         "kafka.produce",
         Kind::Choice(&["native", "librdkafka"]),
-        Some("librdkafka"),
+        Some("native"),
         "",
         "Which client writes to Kafka. `native` costs a fraction of the processor time per record, and a record does not wait for the one before it; settings that it cannot serve or does not know (see `kafka.fetch`; any `producer.` setting beyond size, time, linger and compression) go to librdkafka, with one line in the log.",
     ),

@@ -49,7 +49,11 @@ pub(in crate::broker::kafka) struct Served {
 }
 
 /// Requests with more bytes than this bring nothing more.
-const REQUEST_BYTES: u64 = 4 << 20;
+const REQUEST_BYTES: u64 = 1 << 20;
+
+/// How much may wait for acknowledgement, by its name and by default: enough to keep a broker busy, and soon committed.
+const MEMORY: &str = "queue.buffering.max.kbytes";
+const MEMORY_KB: u64 = 8 << 10;
 
 /// Requests under way to a broker: one that it works on, and one that it need not wait for.
 const REQUESTS: u64 = 2;
@@ -109,7 +113,15 @@ pub(in crate::broker::kafka) fn serves(kafka: &KafkaSettings, sink: &SinkConfig)
             return Err(Unsupported { why });
         }
     }
-    let config = kafka.sink(sink);
+    let mut config = kafka.sink(sink);
+    if kafka
+        .common
+        .iter()
+        .chain(&kafka.producer)
+        .all(|(name, _)| name != MEMORY)
+    {
+        config.set(MEMORY, MEMORY_KB.to_string());
+    }
     Ok(Served {
         connections: wire::Settings::read(&config)?,
         settings: Settings::read(&config, kafka.linger())?,
@@ -144,7 +156,7 @@ impl Settings {
                 Linger::Given => Leaving::AfterLinger(linger_ms),
             },
             batch_bytes: number("batch.size", 1, i32::MAX as u64, 1_000_000)? as usize,
-            memory: (number("queue.buffering.max.kbytes", 1, i32::MAX as u64, 32 << 10)? as usize) << 10,
+            memory: (number(MEMORY, 1, i32::MAX as u64, MEMORY_KB)? as usize) << 10,
             compression,
             level,
             propagation: millis("topic.metadata.propagation.max.ms", 30_000)?,
