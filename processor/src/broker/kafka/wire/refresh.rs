@@ -73,6 +73,8 @@ impl Refresh {
     /// The question was answered, `complete` or not; the next one follows by age.
     pub(super) fn answered(&mut self, complete: bool, age: Option<Duration>, pause: Pause, now: Duration, chance: u8) {
         self.asked = None;
+        // Nobody is being connected to for it any more. The connection it came by may be closed, as one to a first server is.
+        self.next_server = Duration::ZERO;
         self.fruitless = if complete { 0 } else { self.fruitless.saturating_add(1) };
         self.not_before = now + pause.after(self.fruitless.max(1), chance);
         let again = if complete {

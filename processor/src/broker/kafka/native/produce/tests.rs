@@ -208,6 +208,18 @@ struct Subject {
 
 impl Subject {
     fn new(brokers: &Brokers, settings: &[(&str, &str)]) -> Self {
+        let subject = Self::without_partitions(brokers, settings);
+        subject.open();
+        subject
+    }
+
+    fn open(&self) {
+        for partition in 0..2 {
+            self.shared.open(TopicPartition::new("t", partition), 1_000_000);
+        }
+    }
+
+    fn without_partitions(brokers: &Brokers, settings: &[(&str, &str)]) -> Self {
         let world = brokers.world();
         let kafka = KafkaSettings {
             producer: settings
@@ -219,9 +231,6 @@ impl Subject {
         let Served { connections, settings } = super::serves(&kafka, &SinkConfig::default()).unwrap();
         let cluster = world.cluster(connections);
         let shared = Arc::new(Shared::new(cluster.waker(), Instant::now()));
-        for partition in 0..2 {
-            shared.open(TopicPartition::new("t", partition), settings.batch_bytes);
-        }
         Self {
             driver: Driver::new(cluster, settings, shared.clone()),
             world,
@@ -294,6 +303,21 @@ fn records_reach_their_leaders_and_their_last_offsets_are_known() {
         let at = |place: &str, partition, sequence| (place.to_owned(), partition, sequence, 101);
         assert_eq!(taken, [at("b1:1", 0, 0), at("b1:1", 0, 3), at("b2:1", 1, 0)]);
     }
+}
+
+#[test]
+fn the_first_record_waits_for_nothing_but_answers() {
+    let brokers = Brokers::default();
+    let mut subject = Subject::without_partitions(&brokers, &[]);
+    // A question about no topics is answered by the first server, whose connection is closed then.
+    let is_known = |subject: &Subject| subject.world.open_connections() == 0 && !subject.world.attempts().is_empty();
+    subject.until("an answer", is_known);
+    let before = subject.world.now();
+    subject.open();
+    subject.write(0, 1);
+    subject.all_acknowledged();
+    let took = subject.world.now() - before;
+    assert!(took < Duration::from_millis(100), "{took:?}");
 }
 
 #[test]
