@@ -50,6 +50,9 @@ const OURS: &[(&str, &str)] = &[
     ("delivery.report.only.error", "commits wait for the reports"),
 ];
 
+/// librdkafka's `message.max.bytes`: it refuses a `fetch.max.bytes` below that.
+const LEAST_FETCH_BYTES: usize = 1_000_000;
+
 impl KafkaSettings {
     /// Brokers at `bootstrap`, everything else by default.
     pub fn new(bootstrap: impl Into<String>) -> Self {
@@ -132,7 +135,7 @@ impl KafkaSettings {
         );
         config.set(
             "fetch.max.bytes",
-            fetch.max_poll_bytes.clamp(1024, 64 << 20).to_string(),
+            fetch.max_poll_bytes.clamp(LEAST_FETCH_BYTES, 64 << 20).to_string(),
         );
         config.set("check.crcs", "true");
         // How long a topic that is not there is taken for one that is just being made.
@@ -262,6 +265,17 @@ mod tests {
             text.contains("consumer.auto.offset.reset") && text.contains("producer.enable.idempotence"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_reader_of_little_is_one_that_librdkafka_makes() {
+        let little = FetchConfig {
+            max_partition_bytes: 1,
+            max_poll_bytes: 1,
+            ..FetchConfig::default()
+        };
+        let reader = KafkaSettings::new("localhost:9").reader(&little);
+        let _made: rdkafka::consumer::BaseConsumer = reader.create().expect("a consumer");
     }
 
     #[test]
