@@ -143,6 +143,7 @@ pub const THROUGHPUT: &[Case] = &[
     W3B.set(&["statestore.cache.max.bytes=67108864"]),
     Case {
         name: "W3b, 512 MiB",
+        once: true,
         ..W3B.set(&["statestore.cache.max.bytes=536870912"])
     },
     case("W4", "W4", Data::Sensor, [2 * M, 6 * M, 12 * M]).asked(15.0, 30.0),
