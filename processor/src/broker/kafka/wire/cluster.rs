@@ -122,6 +122,11 @@ impl Cluster {
         self.catalog.topic(name)
     }
 
+    /// The brokers, as far as known.
+    pub fn brokers(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        self.peers.keys().copied().filter(|id| id.0 >= 0)
+    }
+
     /// Who leads a partition of a topic of interest, as far as known.
     pub fn leader(&self, partition: &TopicPartition) -> Option<Leader> {
         self.catalog.leader(partition)

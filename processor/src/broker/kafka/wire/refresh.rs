@@ -103,3 +103,22 @@ impl Refresh {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_a_server_has_answered_the_next_has_its_turn_at_once() {
+        let now = Duration::from_secs(7);
+        let pause = Pause {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(1),
+        };
+        let mut refresh = Refresh::new();
+        assert!(refresh.takes_turn(now) && !refresh.takes_turn(now));
+        refresh.asked(Ticket(1));
+        refresh.answered(true, None, pause, now, 0);
+        assert!(refresh.takes_turn(now));
+    }
+}

@@ -397,7 +397,7 @@ impl Driver {
         Ok(true)
     }
 
-    /// Asks who we are, once there is somebody to ask.
+    /// Asks who we are, as soon as there is somebody to ask: it takes a broker long, the first time.
     fn ask_for_identity(&mut self) -> Result<()> {
         let Identity {
             producer,
@@ -408,14 +408,17 @@ impl Driver {
         if producer.is_some() || asked.is_some() || self.looked_at < *not_before {
             return Ok(());
         }
-        let leaders: BTreeSet<BrokerId> = self
+        let leaders = self
             .partitions
             .iter()
             .filter_map(|known| known.leader)
-            .map(|leader| leader.broker)
-            .collect();
-        let turn = (*failures as usize).checked_rem(leaders.len());
-        if let Some(broker) = turn.and_then(|turn| leaders.into_iter().nth(turn))
+            .map(|leader| leader.broker);
+        let mut brokers: BTreeSet<BrokerId> = leaders.collect();
+        if brokers.is_empty() {
+            brokers.extend(self.cluster.brokers());
+        }
+        let turn = (*failures as usize).checked_rem(brokers.len());
+        if let Some(broker) = turn.and_then(|turn| brokers.into_iter().nth(turn))
             && let Some(ticket) = self.cluster.send(broker, &InitProducer)?
         {
             self.identity.asked = Some(ticket);
