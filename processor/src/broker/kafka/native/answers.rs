@@ -7,7 +7,7 @@ use super::cursor::{Cursor, CursorId, Need};
 use super::fetch::NativeFetch;
 use crate::broker::FetchEvent;
 use crate::broker::fault::{Fault, FaultKind, Result};
-use crate::broker::kafka::wire::{BrokerId, Reply};
+use crate::broker::kafka::wire::{BrokerId, Node, Reply};
 use crate::broker::record_batch::Aborted;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -150,7 +150,7 @@ impl NativeFetch {
         id: CursorId,
         broker: BrokerId,
         fetched: &Fetched,
-        nodes: &[(BrokerId, String, i32)],
+        nodes: &[Node],
         out: &mut Vec<FetchEvent>,
     ) -> Result<()> {
         let generation = self.generation;
@@ -178,14 +178,8 @@ impl NativeFetch {
                 if !leader_has_moved(error) {
                     tracing::warn!("{partition}: broker {broker} answers with error {error}; it is asked again");
                 }
-                let hint = fetched.leader.is_some_and(|leader| {
-                    let node = nodes.iter().find(|(id, _, _)| *id == leader.broker);
-                    let address = node.map(|(_, host, port)| (host.as_str(), *port));
-                    self.cluster.learn_leader(&partition, leader, address)
-                });
-                if !hint {
+                if !self.cluster.learn_leader(&partition, fetched.leader, nodes) {
                     cursor.wait = Some(generation);
-                    self.cluster.refresh();
                 }
             }
         }

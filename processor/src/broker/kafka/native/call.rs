@@ -1,28 +1,16 @@
 //! The Fetch request and its answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-use kafka_protocol::messages::{self, FetchRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
-use uuid::Uuid;
+use kafka_protocol::messages::{BrokerId, FetchRequest};
 
 use super::settings::Bounds;
+use super::topics::{TopicKey, TopicRef, read_leader, read_nodes, read_partitions};
 use crate::broker::fault::Result;
 use crate::broker::kafka::wire::call::encode;
-use crate::broker::kafka::wire::{Api, BrokerId, Call, Leader, Malformed, Reader};
-
-/// The first version that names topics by their ids.
-pub(super) const TOPIC_IDS: i16 = 13;
-
-/// A topic as requests name it: by name in old versions, by id in newer ones.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct TopicRef {
-    pub(super) name: Arc<str>,
-    pub(super) id: Uuid,
-}
+use crate::broker::kafka::wire::{Api, Call, Leader, Malformed, Node, Reader};
 
 /// One partition of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,16 +44,9 @@ pub(super) struct FetchAnswer {
     /// Partitions that have something to tell.
     pub(super) partitions: Vec<Fetched>,
     /// Addresses of brokers that are named as leaders (KIP-951).
-    pub(super) nodes: Vec<(BrokerId, String, i32)>,
+    pub(super) nodes: Vec<Node>,
     /// How long the answer was.
     pub(super) bytes: usize,
-}
-
-/// How an answer names a topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TopicKey {
-    Name(StrBytes),
-    Id(Uuid),
 }
 
 /// One partition of an answer.
@@ -101,7 +82,7 @@ impl Call for FetchCall {
 
     fn write(&self, version: i16, out: &mut BytesMut) -> Result<()> {
         let mut request = FetchRequest::default()
-            .with_replica_id(messages::BrokerId(-1))
+            .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(self.bounds.wait.as_millis() as i32)
             .with_min_bytes(self.bounds.min_bytes)
             .with_max_bytes(self.bounds.max_bytes)
@@ -119,12 +100,12 @@ impl Call for FetchCall {
                 .with_log_start_offset(-1)
                 .with_partition_max_bytes(self.bounds.partition_max_bytes);
             match request.topics.last_mut() {
-                Some(topic) if is(topic.topic_id, &topic.topic, &asked.topic, version) => {
+                Some(topic) if asked.topic.is(topic.topic_id, &topic.topic, version) => {
                     topic.partitions.push(partition);
                 }
                 _ => {
                     let mut topic = FetchTopic::default().with_partitions(vec![partition]);
-                    (topic.topic_id, topic.topic) = naming(&asked.topic, version);
+                    (topic.topic_id, topic.topic) = asked.topic.naming(version);
                     request.topics.push(topic);
                 }
             }
@@ -132,7 +113,7 @@ impl Call for FetchCall {
         if version >= 7 {
             for (topic, partition) in &self.forgotten {
                 let mut forgotten = ForgottenTopic::default().with_partitions(vec![*partition]);
-                (forgotten.topic_id, forgotten.topic) = naming(topic, version);
+                (forgotten.topic_id, forgotten.topic) = topic.naming(version);
                 request.forgotten_topics_data.push(forgotten);
             }
         }
@@ -147,26 +128,8 @@ impl Call for FetchCall {
         } else {
             (0, 0)
         };
-        let mut partitions = Vec::new();
-        body.each(|topic| {
-            let key = if version >= TOPIC_IDS {
-                TopicKey::Id(topic.uuid()?)
-            } else {
-                TopicKey::Name(topic.string()?)
-            };
-            topic.each(|partition| {
-                partitions.push(read_partition(version, key.clone(), partition)?);
-                Ok(())
-            })?;
-            topic.skip_tags()
-        })?;
-        let mut nodes = Vec::new();
-        body.tags(|tag, value| {
-            if tag == 0 {
-                nodes = value.array(read_node)?;
-            }
-            Ok(())
-        })?;
+        let partitions = read_partitions(version, body, read_partition)?;
+        let nodes = read_nodes(body)?;
         Ok(FetchAnswer {
             error,
             session,
@@ -178,49 +141,6 @@ impl Call for FetchCall {
 
     fn held_back(&self) -> Duration {
         self.bounds.wait
-    }
-}
-
-/// The same in a version that names topics by name.
-pub(super) struct ByName(pub(super) FetchCall);
-
-impl Call for ByName {
-    const API: &Api = &Api {
-        newest: TOPIC_IDS - 1,
-        ..*FetchCall::API
-    };
-
-    type Answer = FetchAnswer;
-
-    fn write(&self, version: i16, out: &mut BytesMut) -> Result<()> {
-        self.0.write(version, out)
-    }
-
-    fn read(version: i16, body: &mut Reader) -> std::result::Result<FetchAnswer, Malformed> {
-        FetchCall::read(version, body)
-    }
-
-    fn held_back(&self) -> Duration {
-        self.0.held_back()
-    }
-}
-
-fn naming(topic: &TopicRef, version: i16) -> (Uuid, TopicName) {
-    if version >= TOPIC_IDS {
-        (topic.id, TopicName::default())
-    } else {
-        (
-            Uuid::nil(),
-            TopicName(StrBytes::from_string(topic.name.as_ref().into())),
-        )
-    }
-}
-
-fn is(id: Uuid, name: &str, topic: &TopicRef, version: i16) -> bool {
-    if version >= TOPIC_IDS {
-        id == topic.id
-    } else {
-        *name == *topic.name
     }
 }
 
@@ -243,10 +163,7 @@ fn read_partition(version: i16, topic: TopicKey, body: &mut Reader) -> std::resu
     body.tags(|tag, value| {
         match tag {
             0 => diverging = Some((value.i32()?, value.i64()?)),
-            1 => {
-                let (broker, epoch) = (BrokerId(value.i32()?), value.i32()?);
-                leader = (broker.0 >= 0).then_some(Leader { broker, epoch });
-            }
+            1 => leader = read_leader(value)?,
             _ => (),
         }
         Ok(())
@@ -263,13 +180,6 @@ fn read_partition(version: i16, topic: TopicKey, body: &mut Reader) -> std::resu
         preferred_replica,
         records,
     })
-}
-
-pub(super) fn read_node(node: &mut Reader) -> std::result::Result<(BrokerId, String, i32), Malformed> {
-    let found = (BrokerId(node.i32()?), node.string()?.to_string(), node.i32()?);
-    let _rack = node.nullable_string()?;
-    node.skip_tags()?;
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use uuid::Uuid;
 
-use super::call::{Asked, ByName, FetchCall, TOPIC_IDS, TopicRef};
+use super::call::{Asked, FetchCall};
 use super::cursor::{Cursor, CursorId, Cursors, Need};
 use super::questions::Question;
 use super::session::Session;
 use super::settings::Settings;
+use super::topics::{ByName, TOPIC_IDS, TopicRef};
 use super::waits::Waits;
 use crate::broker::fault::{Fault, Result};
 use crate::broker::kafka::wire::{self, BrokerId, Call, Cluster, Reply, Ticket, TopicState, Unsupported};
@@ -153,9 +154,12 @@ impl NativeFetch {
         } else if bounds.min_bytes <= 1 {
             bounds.wait = self.waits.of(broker, bounds.wait);
         }
-        // Brokers of mixed versions know no ids yet, whatever versions they speak.
         let by_name = any(&|cursor| wanted(cursor) && !cursor.has_topic_id());
-        let api = if by_name { ByName::API } else { FetchCall::API };
+        let api = if by_name {
+            ByName::<FetchCall>::API
+        } else {
+            FetchCall::API
+        };
         let Some(version) = self.cluster.version(broker, api)? else {
             return Ok(());
         };

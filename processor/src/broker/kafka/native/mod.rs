@@ -4,7 +4,7 @@
 //! has been cut into partitions, so the broker gathers while the records of the last answer are worked on. Nothing runs
 //! but on the caller's thread, in [`NativeFetch::poll`].
 //!
-//! - [`call`]: the Fetch request and its answer, as bytes;
+//! - [`call`]: the Fetch request and its answer, as bytes; [`topics`]: what Produce has in common with it;
 //! - [`session`]: what a broker has been told already, so that a request says only what has changed (KIP-227);
 //! - [`cursor`]: where each partition stands, and what of it waits to be polled;
 //! - [`answers`]: what an answer means for a partition; [`questions`]: what is asked when a position has become
@@ -24,6 +24,7 @@ pub(super) mod produce;
 mod questions;
 mod session;
 mod settings;
+mod topics;
 mod waits;
 
 pub(super) use fetch::{NativeFetch, serves};

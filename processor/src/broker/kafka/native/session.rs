@@ -8,9 +8,10 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::call::{Asked, FetchAnswer, FetchCall, Fetched, TopicKey, TopicRef};
+use super::call::{Asked, FetchAnswer, FetchCall, Fetched};
 use super::cursor::CursorId;
 use super::settings::Bounds;
+use super::topics::{TopicKey, TopicRef};
 
 const SESSION_NOT_FOUND: i16 = 70;
 

@@ -66,6 +66,9 @@ pub fn encode(request: &impl Encodable, api: &Api, version: i16, out: &mut Bytes
     encoded.map_err(|e| Fault::fatal(format!("{} v{version} cannot be written: {e}", api.name)))
 }
 
+/// A broker, with host and port, as an answer names it.
+pub type Node = (BrokerId, String, i32);
+
 /// Finds the reply that belongs to a request. Never used twice by one cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub(super) u64);

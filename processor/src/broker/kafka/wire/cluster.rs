@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kafka_protocol::protocol::StrBytes;
 
-use super::call::{Api, Call, Reply, Ticket};
+use super::call::{Api, Call, Node, Reply, Ticket};
 use super::catalog::{BrokerId, Catalog, Leader, TopicState};
 use super::connection::{Arrived, Common, Connection, Inbox};
 use super::frames::Pool;
@@ -132,19 +132,23 @@ impl Cluster {
         self.catalog.leader(partition)
     }
 
-    /// Takes over what an answer said about a partition's leader (KIP-951), with the address of its broker if the answer
-    /// had that. Older epochs than the known one are left aside. False: it was no news, so [`Cluster::refresh`].
-    pub fn learn_leader(&mut self, partition: &TopicPartition, leader: Leader, address: Option<(&str, i32)>) -> bool {
-        if leader.broker.0 < 0 {
-            return false;
+    /// Takes over what an answer said about a partition's leader (KIP-951); `nodes` are the addresses in it. Older epochs
+    /// than the known one are left aside. False: it was no news, and the brokers are asked about it.
+    pub fn learn_leader(&mut self, partition: &TopicPartition, leader: Option<Leader>, nodes: &[Node]) -> bool {
+        let learned = leader.is_some_and(|leader| {
+            let node = nodes.iter().find(|(id, _, _)| *id == leader.broker);
+            if let Some((_, host, port)) = node
+                && let Ok(port) = u16::try_from(*port)
+            {
+                let host = host.clone();
+                self.meet(leader.broker, Address { host, port });
+            }
+            self.peers.contains_key(&leader.broker) && self.catalog.learn_leader(partition, leader)
+        });
+        if !learned {
+            self.refresh();
         }
-        if let Some((host, port)) = address
-            && let Ok(port) = u16::try_from(port)
-        {
-            let host = host.to_owned();
-            self.meet(leader.broker, Address { host, port });
-        }
-        self.peers.contains_key(&leader.broker) && self.catalog.learn_leader(partition, leader)
+        learned
     }
 
     /// The version in which `broker` can be asked for `api` now; `None` while its connection is not ready, which makes

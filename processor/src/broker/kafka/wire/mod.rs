@@ -46,7 +46,7 @@ mod layouts;
 #[cfg(test)]
 mod tests;
 
-pub use call::{Api, Call, Reply, Ticket};
+pub use call::{Api, Call, Node, Reply, Ticket};
 pub use catalog::{BrokerId, Leader, Topic, TopicState};
 pub use cluster::Cluster;
 pub use reader::{Malformed, Reader};

@@ -594,17 +594,20 @@ fn leaders_move_forward_only() {
 
     // A hint, and one that is old news; a broker that was not known before comes with its address.
     let there = cluster.generation();
-    let hint = |epoch| Leader {
-        broker: BrokerId(3),
-        epoch,
+    let hint = |epoch| {
+        Some(Leader {
+            broker: BrokerId(3),
+            epoch,
+        })
     };
+    let nodes = [(BrokerId(3), "b2".to_owned(), 1)];
     assert!(
-        !cluster.learn_leader(&partition(1), hint(7), None),
+        !cluster.learn_leader(&partition(1), hint(7), &[]),
         "nobody knows where broker 3 is"
     );
-    assert!(!cluster.learn_leader(&partition(1), hint(6), Some(("b2", 1))));
-    assert!(cluster.learn_leader(&partition(1), hint(7), Some(("b2", 1))));
-    assert!(!cluster.learn_leader(&partition(9), hint(7), None));
+    assert!(!cluster.learn_leader(&partition(1), hint(6), &nodes));
+    assert!(cluster.learn_leader(&partition(1), hint(7), &nodes));
+    assert!(!cluster.learn_leader(&partition(9), hint(7), &[]));
     assert!(cluster.generation() > there);
     ask(&mut cluster, 1);
     assert_eq!(replies(&mut cluster).remove(0).broker, BrokerId(3));

@@ -2,11 +2,14 @@ use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
     PartitionData,
 };
-use kafka_protocol::messages::{BrokerId as KafkaBroker, ProducerId};
-use kafka_protocol::protocol::{Decodable as _, Encodable as _};
+use kafka_protocol::messages::{BrokerId as KafkaBroker, ProducerId, TopicName};
+use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
+use crate::broker::kafka::native::topics::TOPIC_IDS;
+use crate::broker::kafka::wire::BrokerId;
 
 fn topic(number: u128) -> TopicRef {
     TopicRef {

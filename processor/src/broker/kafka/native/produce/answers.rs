@@ -9,7 +9,7 @@ use super::line::{Failure, Verdict};
 use super::verdict::{leader_may_have_moved, verdict};
 use crate::broker::fault::{Fault, FaultKind, Result};
 use crate::broker::kafka::errors;
-use crate::broker::kafka::wire::{BrokerId, Reply};
+use crate::broker::kafka::wire::{BrokerId, Node, Reply};
 
 /// Codes for which a producer's id may be asked for again: no coordinator yet, no block of ids yet, no time.
 const ASK_AGAIN: &[i16] = &[-1, 7, 13, 14, 15, 16, 41, 51];
@@ -83,7 +83,7 @@ impl Driver {
     }
 
     /// What is said about one batch, with what it tells about the leader.
-    fn judge(&mut self, place: Place, produced: &Produced, nodes: &[(BrokerId, String, i32)]) -> Verdict {
+    fn judge(&mut self, place: Place, produced: &Produced, nodes: &[Node]) -> Verdict {
         let message = produced.message.as_deref();
         let mut verdict = verdict(produced.error, produced.base_offset, message);
         let Some(known) = self.partitions.get(place as usize) else {
@@ -92,16 +92,7 @@ impl Driver {
         if let Verdict::Again { why, pause } = &mut verdict {
             tracing::debug!("{}: {why}; it is sent again", known.partition);
             if leader_may_have_moved(produced.error) {
-                let hint = produced.leader.is_some_and(|leader| {
-                    let node = nodes.iter().find(|(id, _, _)| *id == leader.broker);
-                    let address = node.map(|(_, host, port)| (host.as_str(), *port));
-                    self.cluster.learn_leader(&known.partition, leader, address)
-                });
-                if hint {
-                    *pause = false;
-                } else {
-                    self.cluster.refresh();
-                }
+                *pause = !self.cluster.learn_leader(&known.partition, produced.leader, nodes);
             }
         }
         verdict

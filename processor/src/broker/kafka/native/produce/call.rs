@@ -4,17 +4,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId, TopicName};
+use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId};
 use kafka_protocol::protocol::StrBytes;
-use uuid::Uuid;
 
 use crate::broker::fault::Result;
-use crate::broker::kafka::native::call::{TopicKey, TopicRef, read_node};
+use crate::broker::kafka::native::topics::{TopicKey, TopicRef, read_leader, read_nodes, read_partitions};
 use crate::broker::kafka::wire::call::encode;
-use crate::broker::kafka::wire::{Api, BrokerId, Call, Leader, Malformed, Reader};
-
-/// The first version that names topics by their ids.
-pub(super) const TOPIC_IDS: i16 = 13;
+use crate::broker::kafka::wire::{Api, Call, Leader, Malformed, Node, Reader};
 
 /// One batch of a request.
 #[derive(Debug, Clone)]
@@ -37,7 +33,7 @@ pub(super) struct Produce {
 pub(super) struct ProduceAnswer {
     pub(super) parts: Vec<Produced>,
     /// Addresses of brokers that are named as leaders (KIP-951).
-    pub(super) nodes: Vec<(BrokerId, String, i32)>,
+    pub(super) nodes: Vec<Node>,
     pub(super) throttle: Duration,
 }
 
@@ -87,18 +83,14 @@ impl Call for Produce {
             let data = PartitionProduceData::default()
                 .with_index(part.partition)
                 .with_records(Some(part.batch.clone()));
-            let (id, name) = match version >= TOPIC_IDS {
-                true => (part.topic.id, ""),
-                false => (Uuid::nil(), &*part.topic.name),
-            };
-            match request.topic_data.last_mut() {
-                Some(topic) if topic.topic_id == id && *topic.name.0 == *name => topic.partition_data.push(data),
-                _ => {
-                    let topic = TopicProduceData::default()
-                        .with_topic_id(id)
-                        .with_name(TopicName(StrBytes::from_string(name.to_owned())))
-                        .with_partition_data(vec![data]);
-                    request.topic_data.push(topic);
+            let topics = &mut request.topic_data;
+            let same = |topic: &&mut TopicProduceData| part.topic.is(topic.topic_id, &topic.name, version);
+            match topics.iter_mut().rev().find(same) {
+                Some(topic) => topic.partition_data.push(data),
+                None => {
+                    let mut topic = TopicProduceData::default().with_partition_data(vec![data]);
+                    (topic.topic_id, topic.name) = part.topic.naming(version);
+                    topics.push(topic);
                 }
             }
         }
@@ -106,27 +98,9 @@ impl Call for Produce {
     }
 
     fn read(version: i16, body: &mut Reader) -> std::result::Result<ProduceAnswer, Malformed> {
-        let mut parts = Vec::new();
-        body.each(|topic| {
-            let key = if version >= TOPIC_IDS {
-                TopicKey::Id(topic.uuid()?)
-            } else {
-                TopicKey::Name(topic.string()?)
-            };
-            topic.each(|partition| {
-                parts.push(read_part(version, key.clone(), partition)?);
-                Ok(())
-            })?;
-            topic.skip_tags()
-        })?;
+        let parts = read_partitions(version, body, read_part)?;
         let throttle = u64::try_from(body.i32()?).unwrap_or(0);
-        let mut nodes = Vec::new();
-        body.tags(|tag, value| {
-            if tag == 0 {
-                nodes = value.array(read_node)?;
-            }
-            Ok(())
-        })?;
+        let nodes = read_nodes(body)?;
         Ok(ProduceAnswer {
             parts,
             nodes,
@@ -141,34 +115,6 @@ impl Call for Produce {
 
     fn held_back(&self) -> Duration {
         self.timeout
-    }
-}
-
-/// The same in a version that names topics by name.
-pub(super) struct ByName(pub(super) Produce);
-
-impl Call for ByName {
-    const API: &Api = &Api {
-        newest: TOPIC_IDS - 1,
-        ..*Produce::API
-    };
-
-    type Answer = ProduceAnswer;
-
-    fn write(&self, version: i16, out: &mut BytesMut) -> Result<()> {
-        self.0.write(version, out)
-    }
-
-    fn read(version: i16, body: &mut Reader) -> std::result::Result<ProduceAnswer, Malformed> {
-        Produce::read(version, body)
-    }
-
-    fn size_hint(&self) -> usize {
-        self.0.size_hint()
-    }
-
-    fn held_back(&self) -> Duration {
-        self.0.held_back()
     }
 }
 
@@ -191,8 +137,7 @@ fn read_part(version: i16, topic: TopicKey, body: &mut Reader) -> std::result::R
     let mut leader = None;
     body.tags(|tag, value| {
         if tag == 0 {
-            let (broker, epoch) = (BrokerId(value.i32()?), value.i32()?);
-            leader = (broker.0 >= 0).then_some(Leader { broker, epoch });
+            leader = read_leader(value)?;
         }
         Ok(())
     })?;

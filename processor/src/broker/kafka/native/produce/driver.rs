@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::call::{ByName, InitProducer, Part, Produce, Producer};
+use super::call::{InitProducer, Part, Produce, Producer};
 use super::core::{Core, Place, RequestId};
 use super::gather::Gathered;
 use super::line::{Acked, Batch};
@@ -14,7 +14,7 @@ use super::settings::{Leaving, Settings};
 use super::shared::{Inbox, Shared, Slot};
 use crate::broker::TopicPartition;
 use crate::broker::fault::{Fault, FaultKind, Result};
-use crate::broker::kafka::native::call::TopicRef;
+use crate::broker::kafka::native::topics::{ByName, TopicRef};
 use crate::broker::kafka::wire::{BrokerId, Call, Cluster, Leader, Reply, Ticket, TopicState};
 use crate::broker::record_batch::Sender;
 use crate::broker::record_batch::deflate::Deflater;
@@ -373,7 +373,6 @@ impl Driver {
             parts: request.parts.into_iter().filter_map(part).collect(),
             timeout: self.settings.request_timeout,
         };
-        // Brokers of mixed versions know no ids yet, whatever versions they speak.
         let by_name = call.parts.iter().any(|part| part.topic.id.is_nil());
         let (sent, parts) = if by_name {
             let call = ByName(call);
