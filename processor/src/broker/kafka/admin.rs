@@ -135,15 +135,18 @@ impl KafkaAdmin {
         })
     }
 
+    pub(super) fn no_topic(&self, topic: &str) -> Fault {
+        let place = &self.bootstrap;
+        Fault::misuse(format!(
+            "there is no topic {topic} in Kafka at {place}: create it first"
+        ))
+    }
+
     /// `Misuse` when a partition does not exist.
     pub(super) fn check(&self, asked: &[TopicPartition]) -> Result<()> {
         for topic in topics_of(asked) {
             let Some(count) = self.partition_count(topic)? else {
-                let text = format!(
-                    "there is no topic {topic} in Kafka at {}: create it first",
-                    self.bootstrap
-                );
-                return Err(Fault::misuse(text));
+                return Err(self.no_topic(topic));
             };
             if let Some(tp) = asked
                 .iter()

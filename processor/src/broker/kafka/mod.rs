@@ -19,6 +19,7 @@ mod native;
 mod pusher;
 mod settings;
 mod sink;
+mod target;
 mod turns;
 pub mod wire;
 
@@ -90,7 +91,7 @@ impl Broker for KafkaBroker {
             match native::produce::serves(&self.settings, config) {
                 Ok(served) => {
                     let (admin, groups) = (self.admin.clone(), self.groups.clone());
-                    let sink = NativeSink::new(&self.settings.bootstrap, served, admin, groups)?;
+                    let sink = NativeSink::new(served, admin, groups)?;
                     return Ok(Box::new(sink));
                 }
                 Err(unsupported) => self.told_sink_fallback.call_once(|| {

@@ -16,17 +16,15 @@ use super::groups::Groups;
 use super::held::{Held, HeldRecord};
 use super::pusher::Pusher;
 use super::settings::{KafkaSettings, Linger};
+use super::target::{self, TopicLimits};
 use crate::broker::fault::{Fault, Result};
 use crate::broker::partitions::Partitions;
-use crate::broker::record_batch::headers;
 use crate::broker::{
-    Acked, Admin, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
+    Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
 };
 
 /// How long one wait for delivery reports takes, in milliseconds; it ends at the first that comes.
 const GLANCE_MS: i32 = 10;
-/// What a batch of one record has besides its key, value and headers, at most.
-const BATCH_OVERHEAD: usize = 130;
 /// So many bytes that are not acknowledged leave by themselves: batches fill up, and what is left lingers behind them.
 const CROWD: usize = 256 << 10;
 /// What the client keeps for a record besides its key and value.
@@ -61,8 +59,7 @@ struct Client {
 struct Topic {
     name: Arc<str>,
     handle: TopicHandle<DefaultProducerContext>,
-    partitions: i32,
-    max_message_bytes: usize,
+    limits: TopicLimits,
 }
 
 /// A partition that is written to.
@@ -112,13 +109,8 @@ impl KafkaSink {
         if let Some(known) = self.topics.iter().position(|topic| topic.name == *name) {
             return Ok(known);
         }
-        let Some(info) = self.admin.describe(name)? else {
-            let place = &self.settings.bootstrap;
-            return Err(Fault::misuse(format!(
-                "there is no topic {name} in Kafka at {place}: create it first"
-            )));
-        };
-        let (partitions, max_message_bytes) = (info.partitions, info.max_message_bytes);
+        let limits = TopicLimits::of(name, &self.admin)?;
+        let max_message_bytes = limits.max_message_bytes;
         if max_message_bytes < self.client.batch_bytes {
             // The broker would refuse full batches for good.
             self.wait_for_all()?;
@@ -129,8 +121,7 @@ impl KafkaSink {
         self.topics.push(Topic {
             name: name.clone(),
             handle,
-            partitions,
-            max_message_bytes,
+            limits,
         });
         Ok(self.topics.len() - 1)
     }
@@ -279,17 +270,8 @@ impl KafkaSink {
 
     /// The last offset of each partition written since the last commit.
     fn acked(&self) -> Result<Acked> {
-        let mut acked = Acked::default();
-        for (tp, target) in self.partitions.iter() {
-            let last = match target.last {
-                None => continue,
-                // A repeated write was recognised and its offset not told: it is before the end.
-                Some(-1) => self.admin.end_offsets(std::slice::from_ref(tp))?[0] - 1,
-                Some(offset) => offset,
-            };
-            acked.last.push((tp.clone(), last));
-        }
-        Ok(acked)
+        let lasts = self.partitions.iter().map(|(tp, target)| (tp, target.last));
+        target::acked(lasts, &self.admin)
     }
 
     /// The next commit is about what comes from now on.
@@ -365,12 +347,7 @@ impl Sink for KafkaSink {
             return Ok(known);
         }
         let topic = self.topic(&partition.topic)?;
-        let count = self.topics[topic].partitions;
-        if !(0..count).contains(&partition.partition) {
-            return Err(Fault::misuse(format!(
-                "there is no {partition}: the topic has {count} partitions"
-            )));
-        }
+        self.topics[topic].limits.check_partition(partition)?;
         Ok(self.partitions.add(partition.clone(), Target { topic, last: None }))
     }
 
@@ -383,16 +360,8 @@ impl Sink for KafkaSink {
         headers: RawHeaders<'_>,
     ) -> Result<()> {
         let (tp, target) = self.partitions.get_mut(to)?;
-        let topic = &self.topics[target.topic];
-        if !headers.is_empty() && !headers::is_well_formed(headers) {
-            return Err(Fault::misuse(format!(
-                "a record for {tp} has headers that are not well formed"
-            )));
-        }
-        let len = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        if len + headers.len() + BATCH_OVERHEAD > topic.max_message_bytes {
-            return Err(too_large(tp, len, topic.max_message_bytes));
-        }
+        let limits = self.topics[target.topic].limits;
+        let len = limits.check(tp, key, value, headers)?;
         let record = HeldRecord {
             to,
             timestamp,
@@ -458,13 +427,4 @@ impl Sink for KafkaSink {
 #[cold]
 fn not_taken(tp: &TopicPartition, code: RDKafkaErrorCode) -> Fault {
     errors::code_fault(&format!("a record for {tp} was not taken"), code)
-}
-
-#[cold]
-fn too_large(tp: &TopicPartition, len: usize, most: usize) -> Fault {
-    Fault::misuse(format!(
-        "a record of about {} bytes is too large for {tp}, which takes batches of {most} bytes: raise the topic's \
-         max.message.bytes or send less",
-        len + BATCH_OVERHEAD
-    ))
 }

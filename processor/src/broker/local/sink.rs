@@ -186,11 +186,7 @@ impl Sink for LocalSink {
         headers: RawHeaders<'_>,
     ) -> Result<()> {
         let (tp, open) = self.partitions.get_mut(to)?;
-        if !headers.is_empty() && !headers::is_well_formed(headers) {
-            return Err(Fault::misuse(format!(
-                "a record for {tp} has headers that are not well formed"
-            )));
-        }
+        headers::check(headers, tp)?;
         if open.needs_key && key.is_none() {
             let topic = &tp.topic;
             return Err(Fault::misuse(format!(

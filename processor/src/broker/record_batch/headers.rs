@@ -3,6 +3,8 @@
 //! Names are bytes here: a producer may send a name that is not UTF-8, and it must come through as it is.
 
 use super::varint;
+use crate::broker::TopicPartition;
+use crate::broker::fault::{Fault, Result};
 
 /// One header: its name and its value.
 pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
@@ -26,6 +28,17 @@ pub fn visit<'a>(block: &'a [u8], each: &mut dyn FnMut(Header<'a>)) -> Option<()
 /// Whether `block` can be written as it is.
 pub fn is_well_formed(block: &[u8]) -> bool {
     visit(block, &mut |_| ()).is_some()
+}
+
+/// `Misuse` when the block of a record for `tp` cannot be written as it is.
+#[inline]
+pub(in crate::broker) fn check(block: &[u8], tp: &TopicPartition) -> Result<()> {
+    if block.is_empty() || is_well_formed(block) {
+        return Ok(());
+    }
+    Err(Fault::misuse(format!(
+        "a record for {tp} has headers that are not well formed"
+    )))
 }
 
 /// Appends the block of `headers` to `out`; nothing when there are none.

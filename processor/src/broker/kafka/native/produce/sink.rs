@@ -10,22 +10,20 @@ use super::shared::Shared;
 use crate::broker::fault::{Fault, Result};
 use crate::broker::kafka::admin::KafkaAdmin;
 use crate::broker::kafka::groups::Groups;
+use crate::broker::kafka::target::{self, TopicLimits};
 use crate::broker::kafka::wire::Cluster;
 use crate::broker::partitions::Partitions;
-use crate::broker::record_batch::{BatchBuilder, headers};
-use crate::broker::{Acked, Admin, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, TopicPartition};
+use crate::broker::record_batch::BatchBuilder;
+use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, TopicPartition};
 
-/// What a batch of one record has besides its key, value and headers, at most.
-const BATCH_OVERHEAD: usize = 130;
 /// How long an abort may take. The thread itself gives up on old answers long before.
 const ABORT: Duration = Duration::from_secs(10);
 
 /// A writer to a cluster.
 pub(in crate::broker::kafka) struct NativeSink {
-    bootstrap: String,
     admin: Arc<KafkaAdmin>,
     groups: Arc<Groups>,
-    topics: Vec<Topic>,
+    topics: Vec<(Arc<str>, TopicLimits)>,
     partitions: Partitions<Target>,
     /// Partitions with records that are not handed over.
     open: Vec<PartitionRef>,
@@ -38,29 +36,17 @@ pub(in crate::broker::kafka) struct NativeSink {
     thread: Option<JoinHandle<()>>,
 }
 
-struct Topic {
-    name: Arc<str>,
-    partitions: i32,
-    max_message_bytes: usize,
-}
-
 /// A partition that is written to.
 struct Target {
     builder: BatchBuilder,
-    /// The largest batch that the topic takes.
-    max_message_bytes: usize,
+    limits: TopicLimits,
     /// The largest batch that we make.
     most: usize,
 }
 
 impl NativeSink {
     /// A writer for these settings of a producer. Does not wait for a connection.
-    pub(in crate::broker::kafka) fn new(
-        bootstrap: &str,
-        served: Served,
-        admin: Arc<KafkaAdmin>,
-        groups: Arc<Groups>,
-    ) -> Result<Self> {
+    pub(in crate::broker::kafka) fn new(served: Served, admin: Arc<KafkaAdmin>, groups: Arc<Groups>) -> Result<Self> {
         let Served { connections, settings } = served;
         let started = Instant::now();
         let cluster = Cluster::new(connections)?;
@@ -75,7 +61,6 @@ impl NativeSink {
         });
         let thread = thread.map_err(|e| Fault::retry(format!("cannot start a thread that writes to Kafka: {e}")))?;
         Ok(Self {
-            bootstrap: bootstrap.to_owned(),
             admin,
             groups,
             topics: Vec::new(),
@@ -90,26 +75,13 @@ impl NativeSink {
         })
     }
 
-    fn topic(&mut self, name: &Arc<str>) -> Result<&Topic> {
-        let known = self.topics.iter().position(|topic| topic.name == *name);
-        let at = match known {
-            Some(known) => known,
-            None => {
-                let Some(info) = self.admin.describe(name)? else {
-                    let place = &self.bootstrap;
-                    return Err(Fault::misuse(format!(
-                        "there is no topic {name} in Kafka at {place}: create it first"
-                    )));
-                };
-                self.topics.push(Topic {
-                    name: name.clone(),
-                    partitions: info.partitions,
-                    max_message_bytes: info.max_message_bytes,
-                });
-                self.topics.len() - 1
-            }
-        };
-        Ok(&self.topics[at])
+    fn topic(&mut self, name: &Arc<str>) -> Result<TopicLimits> {
+        if let Some((_, known)) = self.topics.iter().find(|(topic, _)| topic == name) {
+            return Ok(*known);
+        }
+        let limits = TopicLimits::of(name, &self.admin)?;
+        self.topics.push((name.clone(), limits));
+        Ok(limits)
     }
 
     /// Hands over what a partition has.
@@ -135,17 +107,8 @@ impl NativeSink {
     /// The last offset of each partition written since the last commit.
     fn acked(&self) -> Result<Acked> {
         let lasts: Vec<Option<i64>> = self.shared.inbox().slots.iter().map(|slot| slot.last).collect();
-        let mut acked = Acked::default();
-        for ((tp, _), last) in self.partitions.iter().zip(lasts) {
-            let last = match last {
-                None => continue,
-                // A repeated write was recognised and its offset not told: it is before the end.
-                Some(-1) => self.admin.end_offsets(std::slice::from_ref(tp))?[0] - 1,
-                Some(offset) => offset,
-            };
-            acked.last.push((tp.clone(), last));
-        }
-        Ok(acked)
+        let partitions = self.partitions.iter().map(|(tp, _)| tp);
+        target::acked(partitions.zip(lasts), &self.admin)
     }
 }
 
@@ -154,19 +117,12 @@ impl Sink for NativeSink {
         if let Some(known) = self.partitions.known(partition) {
             return Ok(known);
         }
-        let batch_bytes = self.batch_bytes;
-        let topic = self.topic(&partition.topic)?;
-        if !(0..topic.partitions).contains(&partition.partition) {
-            return Err(Fault::misuse(format!(
-                "there is no {partition}: the topic has {} partitions",
-                topic.partitions
-            )));
-        }
-        let max_message_bytes = topic.max_message_bytes;
+        let limits = self.topic(&partition.topic)?;
+        limits.check_partition(partition)?;
         let target = Target {
             builder: BatchBuilder::default(),
-            max_message_bytes,
-            most: batch_bytes.min(max_message_bytes),
+            limits,
+            most: self.batch_bytes.min(limits.max_message_bytes),
         };
         self.shared.open(partition.clone(), target.most);
         Ok(self.partitions.add(partition.clone(), target))
@@ -181,15 +137,7 @@ impl Sink for NativeSink {
         headers: RawHeaders<'_>,
     ) -> Result<()> {
         let (tp, target) = self.partitions.get_mut(to)?;
-        if !headers.is_empty() && !headers::is_well_formed(headers) {
-            return Err(Fault::misuse(format!(
-                "a record for {tp} has headers that are not well formed"
-            )));
-        }
-        let len = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        if len + headers.len() + BATCH_OVERHEAD > target.max_message_bytes {
-            return Err(too_large(tp, len, target.max_message_bytes));
-        }
+        target.limits.check(tp, key, value, headers)?;
         let mut before = target.builder.len();
         if before > 0 && target.builder.len_with(key, value, headers) > target.most {
             self.hand_over(to, true)?;
@@ -250,13 +198,4 @@ impl Drop for Ended {
     fn drop(&mut self) {
         self.0.end();
     }
-}
-
-#[cold]
-fn too_large(tp: &TopicPartition, len: usize, most: usize) -> Fault {
-    Fault::misuse(format!(
-        "a record of about {} bytes is too large for {tp}, which takes batches of {most} bytes: raise the topic's \
-         max.message.bytes or send less",
-        len + BATCH_OVERHEAD
-    ))
 }
