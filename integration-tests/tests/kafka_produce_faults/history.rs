@@ -1,12 +1,12 @@
 //! The same records through every client that writes: what is read is what was written, byte for byte.
 
 use millstream_integration_tests::{kafka, readers};
+use millstream_processor::broker::dice::Dice;
 use millstream_processor::broker::kafka::{KafkaBroker, KafkaSettings};
 use millstream_processor::broker::record_batch::headers::{self, Header};
 use millstream_processor::broker::{Broker as _, GroupToken, SinkConfig, TopicPartition, TopicSpec};
 use millstream_processor::config::KafkaProduce;
 
-use crate::Dice;
 use crate::read_back::{Read, read_back};
 
 crate::through_each_client!(any_record_comes_back_byte_for_byte, java_reads_what_was_written);

@@ -3,9 +3,9 @@
 use millstream_integration_tests::kafka;
 use millstream_integration_tests::kafka::proxy::{Break, Way};
 use millstream_processor::broker::SinkConfig;
+use millstream_processor::broker::dice::Dice;
 use millstream_processor::config::KafkaProduce;
 
-use crate::Dice;
 use crate::two_brokers::{TwoBrokers, with_two_brokers};
 use crate::writer::{Writer, topic};
 

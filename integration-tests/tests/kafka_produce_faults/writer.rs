@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use millstream_integration_tests::kafka;
+use millstream_processor::broker::dice::Dice;
 use millstream_processor::broker::kafka::KafkaBroker;
 use millstream_processor::broker::{
     Broker, Fault, FaultKind, GroupToken, OffsetCommit, PartitionRef, Result, Sink, SinkConfig, TopicPartition,
@@ -280,13 +281,13 @@ pub(crate) fn topic(what: &str, partitions: i32, replication: i16) -> TopicSpec 
 
 /// Most values are small; the number stands in front, and what follows depends on it.
 fn value_of(number: u64) -> Vec<u8> {
-    let mut dice = crate::Dice::new(number);
+    let mut dice = Dice::new(number);
     let len = match dice.below(100) {
         0 => 5000,
         _ => dice.below(300),
     };
     let mut value = number.to_be_bytes().to_vec();
-    value.extend((0..len).map(|_| dice.next() as u8));
+    value.extend((0..len).map(|_| dice.number() as u8));
     value
 }
 

@@ -13,6 +13,8 @@
 mod alone;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub mod dice;
 pub mod fault;
 pub mod kafka;
 pub mod local;

@@ -15,6 +15,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::broker::TopicPartition;
+use crate::broker::dice::Dice;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,7 +38,7 @@ pub struct Plan {
 /// Writes it; returns the numbers of the records that readers of committed records must see, by partition. A record's
 /// value begins with its number, in eight bytes, big-endian.
 pub fn write(plan: &Plan) -> Vec<(TopicPartition, BTreeSet<u64>)> {
-    let mut dice = Dice(plan.seed.wrapping_mul(2).wrapping_add(1));
+    let mut dice = Dice::new(plan.seed);
     let mut writers: Vec<Writer> = (0..2 * CODECS.len()).map(|number| Writer::new(plan, number)).collect();
     let mut seen = vec![BTreeSet::new(); plan.partitions as usize];
     let mut next = 0;
@@ -111,9 +112,9 @@ impl Writer {
         let len = if dice.below(50) == 0 { 20_000 } else { 100 };
         match dice.below(2) {
             0 => value.resize(8 + dice.below(len), b'x'),
-            _ => value.extend((0..dice.below(len)).map(|_| dice.next() as u8)),
+            _ => value.extend((0..dice.below(len)).map(|_| dice.number() as u8)),
         }
-        let key = dice.next().to_le_bytes();
+        let key = dice.number().to_le_bytes();
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&plan.topic)
             .partition(partition as i32)
             .timestamp(1_700_000_000_000 + dice.below(1_000_000) as i64)
@@ -150,21 +151,5 @@ impl Writer {
             }
         }
         self.open = false;
-    }
-}
-
-/// Chance from a seed (xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 11) as usize % bound.max(1)
     }
 }

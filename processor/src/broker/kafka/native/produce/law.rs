@@ -14,6 +14,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use super::core::{Core, Limits, Place, RequestId};
 use super::line::{Batch, Failure, MOST, Verdict};
 use super::verdict::verdict;
+use crate::broker::dice::Dice;
 use crate::broker::kafka::wire::{BrokerId, Pause};
 
 const BROKERS: usize = 3;
@@ -24,22 +25,6 @@ const TIMED_OUT: i16 = 7;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const OUT_OF_ORDER: i16 = 45;
 const DUPLICATE: i16 = 46;
-
-/// Chance from a seed (xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-}
 
 /// A batch as its bytes say: sequence number, records, number of the first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +128,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, forgetful: bool) -> Self {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice::new(seed);
         let mut core = Core::new(Limits {
             requests: 1 + dice.below(5),
             request_bytes: 12 * (1 + dice.below(3)),
