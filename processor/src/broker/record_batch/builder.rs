@@ -90,12 +90,8 @@ impl BatchBuilder {
             + value.map_or(0, <[u8]>::len)
             + headers.len();
 
-        let mut head = [0u8; MAX_RECORD_HEAD];
-        let mut end = varint::put(&mut head, 0, body as i64);
-        end += 1; // attributes: 0
-        end = varint::put(&mut head, end, age);
-        end = varint::put(&mut head, end, i64::from(delta));
-        end = varint::put(&mut head, end, key_len);
+        let (mut head, end) = record_head(body, age, delta);
+        let end = varint::put(&mut head, end, key_len);
         let mut middle = [0u8; varint::MAX_LEN];
         let middle_end = varint::put(&mut middle, 0, value_len);
 
@@ -151,11 +147,7 @@ impl BatchBuilder {
             let age = timestamp.wrapping_sub(self.base_timestamp);
             let delta = first + record.delta as i32;
             let body = 1 + varint::len(age) + varint::len(i64::from(delta)) + record.rest.len();
-            let mut head = [0u8; MAX_RECORD_HEAD];
-            let mut end = varint::put(&mut head, 0, body as i64);
-            end += 1; // attributes: 0
-            end = varint::put(&mut head, end, age);
-            end = varint::put(&mut head, end, i64::from(delta));
+            let (head, end) = record_head(body, age, delta);
             self.buffer.extend_from_slice(&head[..end]);
             self.buffer.extend_from_slice(record.rest);
         }
@@ -244,6 +236,18 @@ impl<'a> Framed<'a> {
         *at = end;
         Some(Self { age, delta, rest })
     }
+}
+
+/// What stands before a record's key, but its length: the length of what follows, attributes, timestamp, offset. With where
+/// that ends.
+#[inline(always)]
+fn record_head(body: usize, age: i64, delta: i32) -> ([u8; MAX_RECORD_HEAD], usize) {
+    let mut head = [0u8; MAX_RECORD_HEAD];
+    let mut end = varint::put(&mut head, 0, body as i64);
+    end += 1; // attributes: 0
+    end = varint::put(&mut head, end, age);
+    end = varint::put(&mut head, end, i64::from(delta));
+    (head, end)
 }
 
 fn put(batch: &mut [u8], at: usize, bytes: &[u8]) {
