@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millstream_state::stores::SealedSet;
 
-use millstream_topology::picker::Cut;
+use millstream_topology::picker::{Cut, ROWS};
 use millstream_topology::task::{SealedTask, Task};
 
 use crate::broker::{Acked, PartitionRef, TopicPartition};
@@ -19,6 +19,9 @@ use crate::outputs::Outputs;
 
 /// How long a partition that should have data may keep its siblings and the gate waiting.
 const STALL: Duration = Duration::from_secs(10);
+
+/// Rows that a partition gives to a round, at most.
+const MOST_ROWS: usize = 8192;
 
 /// A logged store's changelog.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub struct TaskRunner {
     routes: Vec<Option<usize>>,
     /// Since when some, but not all of its partitions have had records at hand (`max.task.idle.ms`).
     uneven_since: Option<Duration>,
+    /// Rows that a partition gives to the next round.
+    rows: usize,
     /// Whether it has done anything since the last commit.
     dirty: bool,
     flushed_at: Duration,
@@ -72,6 +77,7 @@ impl TaskRunner {
             changelogs,
             routes: Vec::new(),
             uneven_since: None,
+            rows: ROWS,
             dirty: true,
             flushed_at: Duration::ZERO,
         }
@@ -103,14 +109,17 @@ impl TaskRunner {
         }
         let cut = Cut {
             timer: self.task.next_stream_timer(),
+            rows: self.rows,
             ..cut
         };
         let fed = self.inputs.feed(&mut self.task, &cut);
         if fed == 0 {
             return Ok(Round::Gated);
         }
+        let lookups = self.task.lookups();
         let ran = self.task.run(control.clock.now());
         self.noting_damage(control, ran)?;
+        self.rows = rows_of_next_round(self.rows, fed, self.task.lookups() - lookups);
         self.drain(control)?;
         control.totals.records_in.fetch_add(fed as u64, Relaxed);
         control.totals.event_time.fetch_max(self.task.stream_time(), Relaxed);
@@ -304,4 +313,33 @@ pub fn changelog(store: String, partition: TopicPartition, position: i64, output
         to,
         position,
     })
+}
+
+/// How many rows a partition gives to the next round, after a round of `rows` that processed `fed` records, for which stores
+/// looked `lookups` rows up.
+///
+/// Short rounds stay in the processor's caches. But look-ups are sorted by key, and those that find their rows in the same
+/// block share it: with rows that are mostly not in memory long rounds cost less (decision record 0017).
+fn rows_of_next_round(rows: usize, fed: usize, lookups: u64) -> usize {
+    let few = lookups < fed as u64 / 4;
+    match fed >= rows {
+        _ if few => ROWS,
+        true => (2 * rows).min(MOST_ROWS),
+        false => rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_long_only_while_rows_are_looked_up_and_records_are_at_hand() {
+        assert_eq!(rows_of_next_round(ROWS, ROWS, 0), ROWS);
+        assert_eq!(rows_of_next_round(ROWS, ROWS, ROWS as u64), 2 * ROWS);
+        assert_eq!(rows_of_next_round(2 * ROWS, 100, 90), 2 * ROWS, "there was no more");
+        assert_eq!(rows_of_next_round(4 * ROWS, 4 * ROWS, 10), ROWS, "all is in memory now");
+        let grown = (0..100).fold(ROWS, |rows, _| rows_of_next_round(rows, rows, rows as u64));
+        assert_eq!(grown, MOST_ROWS);
+    }
 }

@@ -355,6 +355,11 @@ impl StoreSet {
         self.stores.iter().map(|entry| entry.handle.mem()).sum()
     }
 
+    /// Rows looked up in the engine so far.
+    pub fn lookups(&self) -> u64 {
+        self.stores.iter().map(|entry| entry.handle.stats().lookups).sum()
+    }
+
     /// Bytes of rows that wait for a commit.
     pub fn dirty_bytes(&self) -> usize {
         self.stores.iter().map(|entry| entry.handle.dirty_bytes()).sum()

@@ -273,6 +273,11 @@ impl Task {
         self.stores.mem()
     }
 
+    /// Rows that the stores have looked up in the engine so far.
+    pub fn lookups(&self) -> u64 {
+        self.stores.lookups()
+    }
+
     /// Bytes of rows in the stores that wait for a commit.
     pub fn dirty_bytes(&self) -> usize {
         self.stores.dirty_bytes()
