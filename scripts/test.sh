@@ -3,8 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# What takes long waits for brokers, mostly for their failures: more tests at a time than there are cores.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+
 scripts/lint.sh
 cargo test --manifest-path integration-tests/container/Cargo.toml
 cargo test --release --workspace --no-run
-cargo build --quiet --release -p millstream-integration-tests --bin kafka
 "${CARGO_TARGET_DIR:-target}/release/kafka" run cargo test --release --workspace --no-fail-fast "$@"
