@@ -48,6 +48,8 @@ enum Mode {
 const EXPERT: &[(&str, &str)] = &[
     ("num.stream.threads", "1"),
     ("statestore.cache.max.bytes", "10MiB"),
+    // RocksDB gets a quarter of it. The peer has a heap of 2 GiB, and for each partition of a store a cache of 50 MiB.
+    ("memory.max.bytes", "1GiB"),
     ("producer.compression.type", "none"),
 ];
 
