@@ -3,9 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What takes long waits for brokers, mostly for their failures: more tests at a time than there are cores.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
-
 scripts/lint.sh
 cargo test --manifest-path integration-tests/container/Cargo.toml
 cargo test --release --workspace --no-run

@@ -18,6 +18,7 @@
 //! failure, never a skip. Under `make test` one broker serves all test binaries (`src/bin/kafka.rs`, `run`), so
 //! tests name their topics and groups uniquely: [`unique`].
 
+mod classes;
 pub mod cluster;
 mod container;
 pub mod jars;

@@ -27,26 +27,28 @@ pub struct Cluster {
     _turn: Turn,
 }
 
-/// One cluster at a time: several at once are a dozen virtual machines on a few cores. Whoever has it may hand it to
-/// another thread.
+/// So many clusters at a time: more are a dozen virtual machines on a few cores. Whoever has one may hand it to another
+/// thread.
+pub const AT_ONCE: usize = 2;
+
 #[derive(Debug)]
 struct Turn(());
 
-static TAKEN: Mutex<bool> = Mutex::new(false);
+static TAKEN: Mutex<usize> = Mutex::new(0);
 static GIVEN_BACK: Condvar = Condvar::new();
 
 impl Turn {
     fn take() -> Self {
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = GIVEN_BACK.wait_while(taken, |taken| *taken);
-        *waited.unwrap_or_else(PoisonError::into_inner) = true;
+        let waited = GIVEN_BACK.wait_while(taken, |taken| *taken >= AT_ONCE);
+        *waited.unwrap_or_else(PoisonError::into_inner) += 1;
         Self(())
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         GIVEN_BACK.notify_one();
     }
 }
@@ -118,7 +120,7 @@ impl Cluster {
         let file = home.join("server.properties");
         let properties = format!("{properties}log.dirs={}\n", home.join("data").display());
         fs::write(&file, properties).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
-        let format = jars::command(&self.java, &self.libs, "-Xmx128m")
+        let format = jars::short_lived(&self.java, &self.libs, "-Xmx128m")
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .arg(&file)
             .output();
@@ -133,7 +135,7 @@ impl Cluster {
 
     fn run(&mut self, id: u32) -> Result<(), String> {
         let home = self.dir.join(id.to_string());
-        let running = spawn(&mut jars::command(&self.java, &self.libs, "-Xmx256m"), &home)?;
+        let running = spawn(&mut jars::short_lived(&self.java, &self.libs, "-Xmx256m"), &home)?;
         self.node(id)?.running = Some(running);
         Ok(())
     }
@@ -236,7 +238,7 @@ impl Cluster {
 
     /// Runs one of Kafka's command line tools, given by its class, against the cluster; returns what it printed.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String, String> {
-        let mut command = jars::command(&self.java, &self.libs, "-Xmx256m");
+        let mut command = jars::short_lived(&self.java, &self.libs, "-Xmx256m");
         command
             .arg(class)
             .args(["--bootstrap-server", &self.bootstrap()])

@@ -5,7 +5,7 @@
 //! `~/.cache/millstream/kafka-<version>`.
 
 use super::reaper::Reaper;
-use super::{NoBroker, START_LIMIT, VERSION, metadata};
+use super::{NoBroker, START_LIMIT, VERSION, classes, metadata};
 use std::env;
 use std::fs::{self, File};
 use std::io;
@@ -33,6 +33,10 @@ impl Server {
     pub(super) fn start() -> Result<Self, NoBroker> {
         let java = java().map_err(NoBroker::Unavailable)?;
         let libs = libs().map_err(NoBroker::Unavailable)?;
+        // Without it all is a little slower.
+        if let Err(why) = classes::lay(&java, &libs) {
+            eprintln!("{why}");
+        }
         let mut failures = String::new();
         for _ in 0..START_TRIES {
             match Self::try_start(&java, &libs) {
@@ -49,21 +53,11 @@ impl Server {
             .tempdir()
             .map_err(|e| format!("cannot make a directory for Kafka's data: {e}"))?
             .keep();
-        let (port, controller_port) = free_ports().map_err(|e| format!("no free port: {e}"))?;
-        let properties = dir.join("server.properties");
-        fs::write(&properties, server_properties(port, controller_port, &dir))
-            .map_err(|e| format!("cannot write {}: {e}", properties.display()))?;
-
-        let format = command(java, libs, "-Xmx128m")
-            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
-            .arg(&properties)
-            .output();
-        check("formatting Kafka's data directory", format)?;
-
+        let (port, properties) = format(java, libs, &dir)?;
         let log = dir.join("broker.log");
         let out = File::create(&log).and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) = out.map_err(|e| format!("cannot write {}: {e}", log.display()))?;
-        let process = command(java, libs, "-Xmx512m")
+        let process = jvm(java, libs, "-Xmx512m")
             .arg("kafka.Kafka")
             .arg(&properties)
             .stdin(Stdio::null())
@@ -147,6 +141,20 @@ fn server_properties(port: u16, controller_port: u16, dir: &Path) -> String {
     )
 }
 
+/// Makes `dir` the home of a broker that is alone; returns its port and where its settings are.
+pub(super) fn format(java: &Path, libs: &Path, dir: &Path) -> Result<(u16, PathBuf), String> {
+    let (port, controller_port) = free_ports().map_err(|e| format!("no free port: {e}"))?;
+    let properties = dir.join("server.properties");
+    fs::write(&properties, server_properties(port, controller_port, dir))
+        .map_err(|e| format!("cannot write {}: {e}", properties.display()))?;
+    let format = short_lived(java, libs, "-Xmx128m")
+        .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+        .arg(&properties)
+        .output();
+    check("formatting Kafka's data directory", format)?;
+    Ok((port, properties))
+}
+
 /// Two different free ports on loopback.
 pub(super) fn free_ports() -> io::Result<(u16, u16)> {
     let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
@@ -156,12 +164,23 @@ pub(super) fn free_ports() -> io::Result<(u16, u16)> {
 /// A command line tool of Kafka's, by its class: `org.apache.kafka.tools.consumer.ConsoleConsumer`.
 /// `Err` says what is missing.
 pub fn tool(class: &str) -> Result<Command, String> {
-    let mut command = command(&java()?, &libs()?, "-Xmx256m");
+    let mut command = short_lived(&java()?, &libs()?, "-Xmx256m");
     command.arg(class);
     Ok(command)
 }
 
-pub(super) fn command(java: &Path, libs: &Path, heap: &str) -> Command {
+/// Java for what lives for seconds: the second compiler would only cost.
+pub(super) fn short_lived(java: &Path, libs: &Path, heap: &str) -> Command {
+    let mut command = jvm(java, libs, heap);
+    command.arg("-XX:TieredStopAtLevel=1");
+    let archive = classes::archive(libs);
+    if archive.exists() {
+        command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+    }
+    command
+}
+
+fn jvm(java: &Path, libs: &Path, heap: &str) -> Command {
     let mut command = Command::new(java);
     command.args([
         heap,

@@ -77,7 +77,7 @@ impl Secured {
         let properties = dir.join("server.properties");
         write(&properties, &server_properties(&ports, &dir))?;
         let scram = |mechanism| format!("{mechanism}=[name={USER},password=\"{PASSWORD}\"]");
-        let format = jars::command(&java, &libs, "-Xmx128m")
+        let format = jars::short_lived(&java, &libs, "-Xmx128m")
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID])
             .args(["--add-scram", &scram("SCRAM-SHA-256")])
             .args(["--add-scram", &scram("SCRAM-SHA-512")])
@@ -147,7 +147,7 @@ impl Secured {
         let out = File::options().create(true).append(true).open(&log);
         let out = out.and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) = out.map_err(|e| format!("cannot write {}: {e}", log.display()))?;
-        let process = jars::command(&self.java, &self.libs, "-Xmx256m")
+        let process = jars::short_lived(&self.java, &self.libs, "-Xmx256m")
             .arg("kafka.Kafka")
             .arg(self.dir.join("server.properties"))
             .stdin(Stdio::null())

@@ -1,9 +1,9 @@
-//! Two brokers, each behind a network that can fail; the tests have them one at a time.
+//! Two brokers, each behind a network that can fail; one test has them at a time. There are two such pairs.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use millstream_integration_tests::kafka;
-use millstream_integration_tests::kafka::cluster::Cluster;
+use millstream_integration_tests::kafka::cluster::{AT_ONCE, Cluster};
 use millstream_integration_tests::kafka::proxy::{Break, Link, Proxy};
 use millstream_processor::broker::kafka::{KafkaBroker, KafkaSettings};
 use millstream_processor::config::KafkaProduce;
@@ -16,9 +16,14 @@ pub(crate) struct TwoBrokers {
 
 /// Runs a test on them, everything mended that the one before left broken; not at all where there is no Kafka.
 pub(crate) fn with_two_brokers(test: impl FnOnce(&mut TwoBrokers)) {
-    static BROKERS: Mutex<Option<TwoBrokers>> = Mutex::new(None);
+    static BROKERS: [Mutex<Option<TwoBrokers>>; AT_ONCE] = [const { Mutex::new(None) }; AT_ONCE];
     // A test that has failed leaves them to the next one.
-    let mut brokers = BROKERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = BROKERS.iter().find_map(|brokers| match brokers.try_lock() {
+        Ok(brokers) => Some(brokers),
+        Err(TryLockError::Poisoned(brokers)) => Some(brokers.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    });
+    let mut brokers = free.unwrap_or_else(|| BROKERS[0].lock().unwrap_or_else(PoisonError::into_inner));
     if brokers.is_none() {
         *brokers = TwoBrokers::start();
     }
