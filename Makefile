@@ -8,6 +8,8 @@ SHELL := /bin/bash
 # CI clones afresh each time. RocksDB and librdkafka (a quarter of an hour on two cores) must not be built afresh too.
 ifeq ($(CI),true)
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/millstream/target
+# What is kept for the next build of the same clone is lost with it.
+export CARGO_INCREMENTAL ?= 0
 endif
 
 # Always --release: one build profile serves the demo, the tests and the benchmarks.
