@@ -6,7 +6,7 @@ use std::path::PathBuf;
 const MIB: usize = 1 << 20;
 /// The part of a memtable that is a filter of its keys. Most keys that are looked up were not written lately: without it each
 /// costs a search of a skip list for every memtable (decision record 0017).
-const MEMTABLE_FILTER: f64 = 0.1;
+const MEMTABLE_FILTER: f64 = 0.02;
 
 /// Memory shared by all databases of a process: one block cache, and one bound on memtables that is charged to it.
 #[derive(Clone)]
