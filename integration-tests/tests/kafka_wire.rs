@@ -160,7 +160,7 @@ fn sasl<'a>(broker: &Secured, mechanism: &'a str, ca: &'a str) -> (KafkaSettings
 /// One broker for all of it: it takes a while to start.
 #[test]
 fn a_secured_broker_lets_both_clients_in_by_the_same_settings() {
-    let Some(broker) = kafka::secured() else { return };
+    let Some(mut broker) = kafka::secured() else { return };
     let (ca, certificate, key) = (broker.ca(), broker.client_certificate(), broker.client_key());
 
     let tls = [("security.protocol", "ssl"), ("ssl.ca.location", &*ca)];
@@ -188,14 +188,6 @@ fn a_secured_broker_lets_both_clients_in_by_the_same_settings() {
     }
 
     who_is_not_known_is_refused(&broker, &tls);
-}
-
-#[test]
-fn a_secured_connection_outlives_its_proof_and_its_broker() {
-    let Some(mut broker) = kafka::secured() else { return };
-    let ca = broker.ca();
-    let (_, through_tls) = sasl(&broker, "PLAIN", &ca);
-    let partition = topic(&through_tls, 3);
     a_session_outlives_its_proof(&broker, &partition, &ca);
     a_restart_is_survived(&mut broker, &partition, &ca);
 }

@@ -1,6 +1,7 @@
 //! Classes that a broker loads, laid ready for those that live for seconds. Most of what starting one costs is loading and
 //! checking classes, and compiling them twice: 4.0 s of CPU; with the archive and one compiler, 1.8.
 
+use super::reaper::Reaper;
 use super::{START_LIMIT, jars, metadata, poll};
 use std::cell::RefCell;
 use std::fs;
@@ -34,25 +35,31 @@ pub(super) fn lay(java: &Path, libs: &Path) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let broker = broker.spawn().map_err(|e| format!("cannot start a broker: {e}"))?;
-    let id = broker.id().to_string();
+    let (id, path) = (broker.id(), partial.display());
+    // It outlives neither this call nor this process; nor does what it has not finished.
+    let _reaper = Reaper::new(format!(
+        "grep -qaF '{path}' /proc/{id}/cmdline && kill -9 {id}; rm -f '{path}'"
+    ))?;
     let broker = RefCell::new(broker);
     let ended = || match broker.borrow_mut().try_wait() {
         Ok(None) => Err("it is still there".to_owned()),
         Ok(Some(_)) => Ok(()),
         Err(e) => Err(format!("its process cannot be looked at: {e}")),
     };
-    let written = metadata::wait(&format!("127.0.0.1:{port}"), START_LIMIT, || match ended() {
+    metadata::wait(&format!("127.0.0.1:{port}"), START_LIMIT, || match ended() {
         Ok(()) => Err("the broker ended by itself".to_owned()),
         Err(_) => Ok(()),
-    })
-    .and_then(|()| jars::check("asking a broker to end", Command::new("kill").arg(&id).output()))
-    .and_then(|()| poll(START_LIMIT, "a broker that was asked to end", || Ok(()), ended))
-    .and_then(|()| fs::rename(&partial, &archive).map_err(|e| format!("no archive of classes was written: {e}")));
-    if written.is_err() {
-        let mut broker = broker.borrow_mut();
-        // It may have ended already.
-        let _ = broker.kill().and_then(|()| broker.wait());
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    })?;
+    jars::check(
+        "asking a broker to end",
+        Command::new("kill").arg(id.to_string()).output(),
+    )?;
+    poll(START_LIMIT, "a broker that was asked to end", || Ok(()), ended)?;
+    // Half an archive, as a full disk leaves it, would crash whatever uses it.
+    let tried = jars::short_lived(java, libs, "-Xmx128m")
+        .arg(format!("-XX:SharedArchiveFile={path}"))
+        .args(["kafka.tools.StorageTool", "random-uuid"])
+        .output();
+    jars::check("trying an archive of classes", tried)?;
+    fs::rename(&partial, &archive).map_err(|e| format!("no archive of classes was written: {e}"))
 }

@@ -27,10 +27,10 @@ pub struct Cluster {
     _turn: Turn,
 }
 
-/// So many clusters at a time: more are a dozen virtual machines on a few cores. Whoever has one may hand it to another
-/// thread.
+/// So many clusters at a time: more are a dozen virtual machines on a few cores.
 pub const AT_ONCE: usize = 2;
 
+/// The right to have one. Whoever has it may hand it to another thread.
 #[derive(Debug)]
 struct Turn(());
 
