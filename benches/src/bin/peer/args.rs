@@ -5,8 +5,8 @@ use crate::cases::{Case, Scale};
 use crate::process::Side;
 use std::path::{Path, PathBuf};
 
-const USAGE: &str = "usage: peer [report] [--quick |[--quick | --full | --records N] [--pairs N] [--only CASE,CASE] [--side NAME] [--ours PROGRAM] \
-                     [--peer DIRECTORY] [--results FILE] [--readme FILE]";
+const USAGE: &str = "usage: peer [report] [--quick | --full | --records N] [--pairs N] [--only CASE,CASE] [--side NAME] \
+                     [--ours PROGRAM] [--peer DIRECTORY] [--results FILE] [--readme FILE]";
 
 const SIDES: [Side; 2] = [Side::Peer, Side::Ours];
 

@@ -119,6 +119,18 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl Record<'_> {
+    /// A number that the value, as JSON without blanks, has under a name; 0 if it has none.
+    pub fn number(&self, name: &str) -> u64 {
+        let head = format!("\"{name}\":");
+        let value = self.value.unwrap_or_default();
+        let at = value.windows(head.len()).position(|window| window == head.as_bytes());
+        let digits = value.get(at.map_or(value.len(), |at| at + head.len())..);
+        let digits = digits.unwrap_or_default().iter().take_while(|b| b.is_ascii_digit());
+        digits.fold(0, |n, digit| n * 10 + u64::from(digit - b'0'))
+    }
+}
+
 /// Calls `each` for every data record, in order, and returns the offset behind the last complete batch, if any.
 ///
 /// Records below `from` (a batch is sent whole) are left out. The broker has checked the checksums.

@@ -1,14 +1,16 @@
 //! L1: bids at a steady rate, whatever the system does (open loop); how late are they at the other end?
 //!
 //! A bid carries the moment at which it was due, in microseconds, as its `dateTime`; latency = arrival - due, by one clock.
-//! The same without any system, straight from the sender's topic, says what the broker and this driver cost.
+//! The same without any system, straight from the sender's topic, says what the broker and this driver cost; with the bare
+//! [`relay`], what they cost a bid that goes through the broker twice, as it must with any system.
 
 use crate::Result;
 use crate::args::Args;
-use crate::batch::{self, Record, Writer};
+use crate::batch::{self, Writer};
 use crate::cases::{Case, Scale};
 use crate::generate::{self, Data, PARTITIONS, Source};
-use crate::process::{Job, Side, System};
+use crate::process::{self, Job, Side, System};
+use crate::relay;
 use crate::session::Session;
 use crate::wire::{Client, From};
 use crate::{Lines, throughput::round};
@@ -28,11 +30,30 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Of how many bids the sender has not said yet that they will arrive.
 const UNKNOWN: u64 = u64::MAX;
 /// Bids below this price do not pass.
-const LEAST_PRICE: u64 = 1_000_000;
+pub const LEAST_PRICE: u64 = 1_000_000;
 /// How long a system may be silent at the end, before what has not arrived is missed.
 const LAST: Duration = Duration::from_secs(5);
 
-/// One run: how fast, how long, and what is in between.
+/// What is between the sender and the receiver, besides the broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Nothing,
+    Relay,
+    System(Side),
+}
+
+impl Between {
+    /// As it is called in results.
+    fn name(self) -> &'static str {
+        match self {
+            Between::Nothing => "broker",
+            Between::Relay => "relay",
+            Between::System(side) => side.name(),
+        }
+    }
+}
+
+/// One run: how fast, and how long.
 struct Load {
     rate: u64,
     warm_up: Duration,
@@ -40,14 +61,15 @@ struct Load {
 }
 
 impl Load {
-    fn new(rate: u64, scale: Scale, side: Option<Side>) -> Self {
+    fn new(rate: u64, scale: Scale, between: Between) -> Self {
         let seconds = if matches!(scale, Scale::Standard | Scale::Full) {
             (15, 20)
         } else {
             (6, 6)
         };
         // Nothing has to become warm where there is no system.
-        let warm_up = Duration::from_secs(if side.is_some() { seconds.0 } else { 3 });
+        let has_system = matches!(between, Between::System(_));
+        let warm_up = Duration::from_secs(if has_system { seconds.0 } else { 3 });
         Self {
             rate,
             warm_up,
@@ -62,7 +84,7 @@ impl Load {
     }
 }
 
-/// All rates, both systems and none, in turns.
+/// All rates; nothing, the relay and both systems in turns.
 pub fn all(session: &mut Session, args: &Args, case: &Case, lines: &mut Lines) -> Result<()> {
     for pair in 1..=args.pairs(case) {
         for linger in LINGERS {
@@ -70,13 +92,14 @@ pub fn all(session: &mut Session, args: &Args, case: &Case, lines: &mut Lines) -
                 continue;
             }
             for rate in RATES {
-                for side in std::iter::once(None).chain(args.sides().map(Some)) {
-                    if side.is_none() && linger > 0 {
+                let systems = args.sides().map(Between::System);
+                for between in [Between::Nothing, Between::Relay].into_iter().chain(systems) {
+                    if linger > 0 && !matches!(between, Between::System(_)) {
                         continue;
                     }
-                    let name = side.map_or("broker", Side::name);
+                    let name = between.name();
                     let what = format!("{}, {name}, {rate}/s, linger {linger}, pair {pair}", case.name);
-                    let line = run(session, case, side, rate, linger, pair);
+                    let line = run(session, case, between, rate, linger, pair);
                     lines.add(&what, line)?;
                 }
             }
@@ -85,8 +108,8 @@ pub fn all(session: &mut Session, args: &Args, case: &Case, lines: &mut Lines) -
     Ok(())
 }
 
-fn run(session: &mut Session, case: &Case, side: Option<Side>, rate: u64, linger: u32, pair: usize) -> Result<Value> {
-    let app = session.unique(&format!("L1-{}", side.map_or("broker", Side::short)));
+fn run(session: &mut Session, case: &Case, between: Between, rate: u64, linger: u32, pair: usize) -> Result<Value> {
+    let app = session.unique(&format!("L1-{}", between.name()));
     let (input, output) = (format!("{app}.in"), format!("{app}.out"));
     for topic in [&input, &output] {
         generate::load(&mut session.client, topic, Data::Empty, 0)?;
@@ -102,20 +125,17 @@ fn run(session: &mut Session, case: &Case, side: Option<Side>, rate: u64, linger
         dir: dir.path(),
         bootstrap: &session.bootstrap,
     };
-    let mut system = match side {
-        Some(side) => Some(System::start(&session.programs, side, &job)?),
-        None => None,
+    let mut system = match between {
+        Between::Nothing => None,
+        Between::Relay => Some(relay::start(&job)?),
+        Between::System(side) => Some(System::start(&session.programs, side, &job)?),
     };
     if let Some(system) = &mut system {
         system.wait_for("RUNNING", 1, START_LIMIT)?;
     }
-    let load = Load::new(rate, session.scale, side);
-    let mut late = measure(
-        &session.bootstrap,
-        &load,
-        &input,
-        if side.is_some() { &output } else { &input },
-    )?;
+    let load = Load::new(rate, session.scale, between);
+    let end = if system.is_some() { &output } else { &input };
+    let mut late = measure(&session.bootstrap, &load, &input, end)?;
     late.sort_unstable();
     let percentile = |part: f64| {
         let at = ((late.len() as f64 * part) as usize).min(late.len().saturating_sub(1));
@@ -123,7 +143,7 @@ fn run(session: &mut Session, case: &Case, side: Option<Side>, rate: u64, linger
     };
     let line = json!({
         "case": case.name,
-        "system": side.map_or("broker", Side::name),
+        "system": between.name(),
         "pair": pair,
         "rate": rate,
         "linger_ms": linger,
@@ -132,7 +152,7 @@ fn run(session: &mut Session, case: &Case, side: Option<Side>, rate: u64, linger
         "p99_ms": percentile(0.99),
         "p999_ms": percentile(0.999),
         "max_ms": percentile(1.0),
-        "peak_rss_mib": system.as_ref().map(|s| crate::process::peak_rss_mib(s.pid()).round()),
+        "peak_rss_mib": system.as_ref().map(|s| process::peak_rss_mib(s.pid()).round()),
     });
     if let Some(mut system) = system {
         system.alive()?;
@@ -220,7 +240,7 @@ fn receive(client: &mut Client, topic: &str, (from, to): (u64, u64), expected: &
             arrived = Instant::now();
             let at = offsets.get(partition).copied().unwrap_or(0);
             let read = batch::read(bytes, at, |record| {
-                let due = due_of(record);
+                let due = record.number("dateTime");
                 if (from..to).contains(&due) {
                     late.push(now.saturating_sub(due));
                 }
@@ -241,23 +261,8 @@ fn receive(client: &mut Client, topic: &str, (from, to): (u64, u64), expected: &
     }
 }
 
-/// The number behind `"dateTime":`.
-fn due_of(record: &Record<'_>) -> u64 {
-    const NAME: &[u8] = b"\"dateTime\":";
-    let value = record.value.unwrap_or_default();
-    let at = value
-        .windows(NAME.len())
-        .position(|window| window == NAME)
-        .map_or(value.len(), |at| at + NAME.len());
-    let digits = value
-        .get(at..)
-        .unwrap_or_default()
-        .iter()
-        .take_while(|b| b.is_ascii_digit());
-    digits.fold(0, |n, digit| n * 10 + u64::from(digit - b'0'))
-}
-
-fn now_micros() -> u64 {
+/// Since 1970.
+pub fn now_micros() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_micros() as u64)

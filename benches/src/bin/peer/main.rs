@@ -11,6 +11,7 @@ mod generate;
 mod latency;
 mod plot;
 mod process;
+mod relay;
 mod report;
 mod restore;
 mod session;
@@ -33,7 +34,11 @@ pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::
 
 fn main() -> ExitCode {
     let run = || {
-        let args = Args::parse(std::env::args().skip(1))?;
+        let given: Vec<String> = std::env::args().skip(1).collect();
+        if let [relay::NAME, bootstrap, input, output] = given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            return relay::run(bootstrap, input, output);
+        }
+        let args = Args::parse(given.into_iter())?;
         match args.only_report {
             true => report::write(&args).map(|()| true),
             false => run(&args),

@@ -97,18 +97,20 @@ pub struct System {
 impl System {
     /// Starts it.
     pub fn start(programs: &Programs, side: Side, job: &Job<'_>) -> Result<Self> {
-        let log = job.dir.join("log");
+        Self::spawn(command(programs, side, job), side.name(), job.dir)
+    }
+
+    /// Starts what the command says; `dir` is to hold the log.
+    pub fn spawn(mut command: Command, name: &str, dir: &Path) -> Result<Self> {
+        let log = dir.join("log");
         let out = File::create(&log)?;
-        let mut command = command(programs, side, job);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(out)
             .process_group(0);
         let started = Instant::now();
-        let mut child = command
-            .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", side.name()))?;
+        let mut child = command.spawn().map_err(|e| format!("cannot start {name}: {e}"))?;
         let pid = child.id();
         let guard = Command::new("sh")
             .args(["-c", &format!("read -r _; kill -9 {pid}")])
@@ -221,9 +223,15 @@ impl Drop for System {
     }
 }
 
-fn command(programs: &Programs, side: Side, job: &Job<'_>) -> Command {
+/// Runs the program that is added to it where systems under test run.
+pub fn on_their_core() -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", CORE]);
+    command
+}
+
+fn command(programs: &Programs, side: Side, job: &Job<'_>) -> Command {
+    let mut command = on_their_core();
     match side {
         Side::Ours => {
             command.arg(&programs.ours).env("RUST_LOG", "warn");

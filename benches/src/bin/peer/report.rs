@@ -263,6 +263,7 @@ fn latency(out: &mut String, lines: &[Value]) -> Result<()> {
     for (rate, linger) in points {
         for (system, name) in [
             ("broker", "broker alone"),
+            ("relay", "broker twice, a bare relay between"),
             ("millstream", "Millstream"),
             ("kafka-streams", "Kafka Streams"),
         ] {
