@@ -3,7 +3,8 @@
 use crate::cases::Case;
 use millstream_state::engine::{Engine, MemoryEngine};
 use millstream_topology::record::Chunk;
-use millstream_topology::{Plan, Task, TaskConfig, TaskId};
+use millstream_topology::task::PORTION;
+use millstream_topology::{Flushed, Plan, Task, TaskConfig, TaskId};
 use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -76,8 +77,11 @@ impl Replay {
 
     /// The first part of a commit: every dirty key or window is emitted, and drained.
     pub fn flush(&mut self) -> Result<()> {
-        self.task.flush(self.now)?;
-        self.drain();
+        let mut flushed = Flushed::Part;
+        while flushed == Flushed::Part {
+            flushed = self.task.flush(self.now, PORTION)?;
+            self.drain();
+        }
         Ok(())
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use millstream_state::stores::SealedSet;
 
+use millstream_topology::Flushed;
 use millstream_topology::picker::{Cut, ROWS};
-use millstream_topology::task::{SealedTask, Task};
+use millstream_topology::task::{PORTION, SealedTask, Task};
 
 use crate::broker::{Acked, PartitionRef, TopicPartition};
 use crate::commit::{TaskShare, position_after};
@@ -206,9 +207,12 @@ impl TaskRunner {
         if !std::mem::take(&mut self.dirty) {
             return Ok(None);
         }
-        let flushed = self.task.flush(control.clock.now());
-        self.noting_damage(control, flushed)?;
-        self.drain(control)?;
+        let mut flushed = Flushed::Part;
+        while flushed == Flushed::Part {
+            let portion = self.task.flush(control.clock.now(), PORTION);
+            flushed = self.noting_damage(control, portion)?;
+            self.drain(control)?;
+        }
         let sealed = self.task.seal();
         self.append_changelogs(&sealed.stores, control)?;
         let share = TaskShare {
@@ -262,7 +266,7 @@ impl TaskRunner {
     }
 
     /// An error that says that the stores cannot be trusted: they are rebuilt before the next start ([`crate::app`]).
-    fn noting_damage<E: Into<Error>>(&self, control: &Control, result: std::result::Result<(), E>) -> Result<()> {
+    fn noting_damage<T, E: Into<Error>>(&self, control: &Control, result: std::result::Result<T, E>) -> Result<T> {
         result.map_err(|error| {
             let error = error.into();
             if error.kind == ErrorKind::Corrupt {

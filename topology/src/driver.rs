@@ -57,7 +57,8 @@ use run::Driver;
 /// How a [`TestDriver`] runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Records are processed when this many have been piped. 1, the default, means at once.
+    /// Records are processed when this many have been piped. 1, the default, means at once. A commit emits as many rows of a
+    /// table at a time.
     pub batch: usize,
     /// A commit follows when this many records were processed since the last. 1, the default, means after each batch.
     pub commit_every: usize,

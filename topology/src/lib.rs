@@ -41,7 +41,7 @@ pub use builder::StreamBuilder;
 pub use driver::TestDriver;
 pub use error::TaskError;
 pub use grouped::GroupedStream;
-pub use node::{Clock, Ctx, Node, Timer};
+pub use node::{Clock, Ctx, Flushed, Node, Timer};
 pub use outbox::{OutRecord, Outbox, TopicRef};
 pub use plan::{Plan, Subtopology, TopologyErrors};
 pub use policy::{Doors, FutureAction, FutureGuard, Policy, Reason};

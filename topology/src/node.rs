@@ -13,6 +13,16 @@ use crate::{
     task::TaskConfig,
 };
 
+/// How much of what was held back has been emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what is left must be flushed before the task is sealed"]
+pub enum Flushed {
+    /// A portion; there is more.
+    Part,
+    /// All.
+    All,
+}
+
 /// One operator in one task. Made on the task's thread by its [maker](crate::wiring::Maker) and never leaves it.
 ///
 /// Nodes run in topological order, each when something lies in one of its inboxes. A call must leave the inboxes empty.
@@ -25,9 +35,10 @@ pub trait Node {
     /// Drains the inboxes.
     fn run(&mut self, cx: &mut Ctx<'_>) -> Result<()>;
 
-    /// Before a commit: what was held back since the last one is emitted (one row per dirty key or window).
-    fn flush(&mut self, _cx: &mut Ctx<'_>) -> Result<()> {
-        Ok(())
+    /// Before a commit: what was held back since the last one is emitted (one row per dirty key or window), about
+    /// [`Ctx::portion`] rows at a time. Called until that was all; meanwhile nothing else of this node is.
+    fn flush(&mut self, _cx: &mut Ctx<'_>) -> Result<Flushed> {
+        Ok(Flushed::All)
     }
 
     /// A timer this node scheduled is due.
@@ -102,6 +113,7 @@ pub(crate) struct Env {
     pub stream_timers: BTreeSet<(Timestamp, u32, u32)>,
     pub wall_timers: BTreeSet<(Timestamp, u32, u32)>,
     pub commit_requested: bool,
+    pub portion: usize,
 }
 
 impl Env {
@@ -119,6 +131,7 @@ impl Env {
             stream_timers: BTreeSet::new(),
             wall_timers: BTreeSet::new(),
             commit_requested: false,
+            portion: usize::MAX,
         }
     }
 
@@ -152,6 +165,11 @@ impl<'a> Ctx<'a> {
     /// Number of this round: rises with every [`crate::Task::run`]. What holds only within a round is stamped with it.
     pub fn round(&self) -> u64 {
         self.env.round
+    }
+
+    /// After about so many rows a node interrupts its [flush](Node::flush).
+    pub fn portion(&self) -> usize {
+        self.env.portion
     }
 
     /// The engine behind the task's stores, for batched loads.

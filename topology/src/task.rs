@@ -17,7 +17,7 @@ use millstream_state::{
 
 use crate::{
     error::{Result, TaskError},
-    node::{Clock, Ctx, Env, Node, Timer},
+    node::{Clock, Ctx, Env, Flushed, Node, Timer},
     outbox::{NodeRef, Outbox},
     policy::{Doors, FutureGuard, Reason},
     record::{Chunk, Pick, RawBatch, RawRecord},
@@ -48,6 +48,9 @@ pub struct TaskConfig {
     pub future: Option<FutureGuard>,
 }
 
+/// A portion for [`Task::flush`]: rows that fit into the processor's caches, and batches long enough.
+pub const PORTION: usize = 4096;
+
 /// A source topic of a task, by its place in [`crate::Subtopology::sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceRef(pub(crate) u32);
@@ -74,6 +77,8 @@ pub struct Task {
     pub(crate) env: Env,
     pub(crate) stores: StoreSet,
     pub(crate) started: bool,
+    /// In a flush that is not over: the node whose turn it is.
+    pub(crate) flushing: Option<usize>,
 }
 
 /// What a task hands over at a commit.
@@ -129,9 +134,23 @@ impl Task {
         self.fire(Clock::Wall, now)
     }
 
-    /// Before a commit: every node emits what it held back.
-    pub fn flush(&mut self, now: Timestamp) -> Result<()> {
-        self.visit(now, |node, cx| node.flush(cx))
+    /// Before a commit: nodes emit what they held back, in topological order. After about `portion` rows of a node there is a
+    /// pause: drain the outbox, so that it need not hold all of them, and call again until that was all.
+    pub fn flush(&mut self, now: Timestamp, portion: usize) -> Result<Flushed> {
+        self.env.portion = portion.max(1);
+        let begun = self.flushing.take();
+        if begun.is_none() {
+            self.begin(now)?;
+        }
+        for at in begun.unwrap_or(0)..self.nodes.len() {
+            let flushed = self.call(at as u32, |node, cx| node.flush(cx))?;
+            self.sweep()?;
+            if flushed == Flushed::Part {
+                self.flushing = Some(at);
+                return Ok(Flushed::Part);
+            }
+        }
+        Ok(Flushed::All)
     }
 
     /// The input has ended for good: all windows close. Flush afterwards.
@@ -187,7 +206,7 @@ impl Task {
         Ok(())
     }
 
-    fn call(&mut self, at: u32, call: impl FnOnce(&mut dyn Node, &mut Ctx<'_>) -> Result<()>) -> Result<()> {
+    fn call<T>(&mut self, at: u32, call: impl FnOnce(&mut dyn Node, &mut Ctx<'_>) -> Result<T>) -> Result<T> {
         let Some(node) = self.nodes.get_mut(at as usize) else {
             return Err(TaskError::Misuse(format!("task {}: there is no node {at}", self.id)));
         };

@@ -9,7 +9,7 @@ use millstream_state::{
     engine::MemoryEngine,
 };
 use millstream_topology::{
-    Chunk, RawRecord, SourceRef, Span, StreamBuilder, TaskConfig, TaskId,
+    Chunk, Flushed, RawRecord, SourceRef, Span, StreamBuilder, TaskConfig, TaskId,
     options::{Consumed, Grouped, Materialized, Produced},
     windows::TimeWindows,
 };
@@ -46,7 +46,7 @@ fn the_window_of_a_key_does_not_choose_its_partition() {
     let chunk = Arc::new(Chunk::new("in".into(), 0, Bytes::copy_from_slice(&key), vec![record]));
     task.feed(SourceRef::new(0), &chunk, 0..1, &[0]);
     task.run(0).unwrap();
-    task.flush(0).unwrap();
+    assert_eq!(task.flush(0, usize::MAX).unwrap(), Flushed::All);
     let sent: Vec<_> = task
         .outbox()
         .records()

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use millstream_state::{StateError, codec::I64};
 use millstream_topology::{
-    Batch, Clock, Ctx, Edge, Node, Plan, Row, StreamBuilder, TestDriver, Timer, Wiring,
+    Batch, Clock, Ctx, Edge, Flushed, Node, Plan, Row, StreamBuilder, TestDriver, Timer, Wiring,
     driver::{Options, Restart},
     error::Result,
     graph::NodeSpec,
@@ -62,9 +62,9 @@ impl Node for Ticker {
         Ok(())
     }
 
-    fn flush(&mut self, _: &mut Ctx<'_>) -> Result<()> {
+    fn flush(&mut self, _: &mut Ctx<'_>) -> Result<Flushed> {
         self.log.lock().unwrap().push(format!("flush {}", self.seen));
-        Ok(())
+        Ok(Flushed::All)
     }
 
     fn finish(&mut self, _: &mut Ctx<'_>) -> Result<()> {

@@ -11,6 +11,7 @@ use millstream_state::{
 use super::{Options, Restart};
 use crate::{
     error::{Result, TaskError},
+    node::Flushed,
     picker::{Cut, Picker},
     plan::Plan,
     record::{Chunk, RawRecord, Span},
@@ -236,15 +237,17 @@ impl Driver {
     }
 
     pub fn finish(&mut self) -> Result<()> {
+        let portion = self.options.batch;
         self.each(|task, now| {
             task.finish(now)?;
-            task.flush(now)
+            flush(task, now, portion)
         })?;
         self.commit()
     }
 
     pub fn commit(&mut self) -> Result<()> {
-        self.each(|task, now| task.flush(now))?;
+        let portion = self.options.batch;
+        self.each(|task, now| flush(task, now, portion))?;
         self.since_commit = 0;
         for Running { id, task, notes, .. } in &mut self.running {
             let sealed = task.seal();
@@ -373,6 +376,11 @@ fn restore(task: &mut Task, store: &str, records: &[Raw]) -> Result<(), StateErr
         restorer.push(stores, offset as i64, record.timestamp, key, record.value.as_deref())?;
     }
     restorer.finish(stores, records.len() as i64)?;
+    Ok(())
+}
+
+fn flush(task: &mut Task, now: Timestamp, portion: usize) -> Result<()> {
+    while task.flush(now, portion)? == Flushed::Part {}
     Ok(())
 }
 

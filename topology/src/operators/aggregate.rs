@@ -13,7 +13,7 @@ use super::table::TableRows;
 use crate::{
     aggregate::Folding,
     error::Result,
-    node::{Ctx, Node},
+    node::{Ctx, Flushed, Node},
     policy::Reason,
     record::{Batch, Data, Row},
     wiring::{Inbox, Outlet},
@@ -47,9 +47,8 @@ impl<K: Key, V: Data, A: Data> Node for AggregateByKey<K, V, A> {
         Ok(())
     }
 
-    fn flush(&mut self, _cx: &mut Ctx<'_>) -> Result<()> {
-        self.rows.emit(&self.output);
-        Ok(())
+    fn flush(&mut self, cx: &mut Ctx<'_>) -> Result<Flushed> {
+        Ok(self.rows.emit(cx.portion(), &self.output))
     }
 }
 

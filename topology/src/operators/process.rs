@@ -59,7 +59,7 @@ use crate::{
     error::Result,
     graph::NodeSpec,
     headers::Headers,
-    node::{Clock, Ctx, Node, OnBad, Timer},
+    node::{Clock, Ctx, Flushed, Node, OnBad, Timer},
     options::Named,
     policy::{Door, Policy, Reason},
     record::{At, Batch, Data, Origin, Row},
@@ -339,9 +339,9 @@ impl<K: Data, V: Data, L: Data, W: Data, P: Process<K, V, L, W>> Node for Proces
         Ok(())
     }
 
-    fn flush(&mut self, cx: &mut Ctx<'_>) -> Result<()> {
+    fn flush(&mut self, cx: &mut Ctx<'_>) -> Result<Flushed> {
         self.expiring.expire(cx.stream_time());
-        Ok(())
+        Ok(Flushed::All)
     }
 
     fn finish(&mut self, cx: &mut Ctx<'_>) -> Result<()> {

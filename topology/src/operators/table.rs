@@ -18,7 +18,7 @@ use millstream_state::{
 
 use crate::{
     error::Result,
-    node::{Ctx, Node},
+    node::{Ctx, Flushed, Node},
     policy::Reason,
     record::{Batch, Data, Row},
     wiring::{Inbox, Outlet},
@@ -68,6 +68,8 @@ pub(crate) struct TableRows<K: Key, V: Data> {
     store: TableStore<K, V>,
     undo: RefCell<Undo<V>>,
     looked_up: Cell<bool>,
+    /// In a flush that is not over: of how many changed keys the readers were told.
+    emitted: Cell<usize>,
 }
 
 /// What the changes of one round replaced.
@@ -96,6 +98,7 @@ impl<K: Key, V: Data> TableRows<K, V> {
             store,
             undo,
             looked_up: Cell::new(false),
+            emitted: Cell::new(0),
         })
     }
 
@@ -137,14 +140,20 @@ impl<K: Key, V: Data> TableRows<K, V> {
         }
     }
 
-    /// Tells the readers of the table's changes: one row for each key that changed since the last time.
-    pub fn emit(&self, output: &Outlet<Batch<K, Option<V>>>) {
+    /// Tells the readers of the table's changes: one row for each key that changed since the last time, for a portion
+    /// of them at a time.
+    pub fn emit(&self, portion: usize, output: &Outlet<Batch<K, Option<V>>>) -> Flushed {
         let mut store = self.store.borrow_mut();
         if !output.has_readers() {
-            return;
+            return Flushed::All;
         }
-        let mut rows = Vec::with_capacity(store.dirty().len());
-        for at in 0..store.dirty().len() {
+        let all = store.dirty().len();
+        let from = self.emitted.get();
+        let portion = from..all.min(from.saturating_add(portion));
+        let is_last = portion.end == all;
+        self.emitted.set(if is_last { 0 } else { portion.end });
+        let mut rows = Vec::with_capacity(portion.len());
+        for at in portion {
             let slot = store.dirty()[at];
             let mut changes = store.marks(slot).map(|(_, change)| change);
             let Some(change) = changes.find(|change| change.pending) else {
@@ -168,6 +177,7 @@ impl<K: Key, V: Data> TableRows<K, V> {
         if !rows.is_empty() {
             output.send(Batch::from_state(rows));
         }
+        if is_last { Flushed::All } else { Flushed::Part }
     }
 }
 
@@ -278,8 +288,7 @@ impl<K: Key, V: Data> Node for TableSource<K, V> {
         Ok(())
     }
 
-    fn flush(&mut self, _cx: &mut Ctx<'_>) -> Result<()> {
-        self.rows.emit(&self.output);
-        Ok(())
+    fn flush(&mut self, cx: &mut Ctx<'_>) -> Result<Flushed> {
+        Ok(self.rows.emit(cx.portion(), &self.output))
     }
 }

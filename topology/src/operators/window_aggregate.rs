@@ -38,7 +38,7 @@ use super::nulls::NullValues;
 use crate::{
     aggregate::Folding,
     error::Result,
-    node::{Ctx, Node},
+    node::{Ctx, Flushed, Node},
     policy::Reason,
     record::{Batch, Data, Origin, Row},
     windowed::EmitStrategy,
@@ -86,6 +86,8 @@ pub(crate) struct WindowAggregate<K: Key, V, A: Data> {
     time: Time,
     /// On update: windows that closed after they changed, as they were then.
     staged: BTreeMap<(Slot, Timestamp), Stamped<A>>,
+    /// On update, in a flush that is not over: of how many changed keys the windows were emitted.
+    emitted: usize,
     /// On window close: which keys have a result in the next windows to close.
     due: Due,
     slots: Vec<Slot>,
@@ -130,6 +132,7 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
             layout: Layout::new(&parts.windows, parts.folding.merges()),
             time: Time::start(&parts.windows),
             staged: BTreeMap::new(),
+            emitted: 0,
             due: Due::unknown(),
             slots: Vec::new(),
             scratch: layout::Scratch::default(),
@@ -257,16 +260,19 @@ impl<K: Key, V: Data, A: Data> Node for WindowAggregate<K, V, A> {
         Ok(())
     }
 
-    fn flush(&mut self, _cx: &mut Ctx<'_>) -> Result<()> {
+    fn flush(&mut self, cx: &mut Ctx<'_>) -> Result<Flushed> {
         let handle = self.parts.store.clone();
         let mut store = handle.borrow_mut();
         if self.parts.emit == EmitStrategy::OnUpdate {
             let mut rows = Vec::new();
-            self.emit_changed(&mut store, &mut rows);
+            let flushed = self.emit_changed(cx.portion(), &mut store, &mut rows);
             self.send(rows);
+            if flushed == Flushed::Part {
+                return Ok(Flushed::Part);
+            }
         }
         self.expire(&mut store);
-        Ok(())
+        Ok(Flushed::All)
     }
 
     /// The end of time: every window that has a record closes. Later windows stay open, should input go on after all.

@@ -203,6 +203,7 @@ impl Plan {
             env,
             stores,
             started: false,
+            flushing: None,
         };
         task.load_notes()?;
         Ok(task)

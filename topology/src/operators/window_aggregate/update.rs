@@ -9,6 +9,7 @@ use millstream_state::{
 
 use super::{ChangedFrom, Results, WindowAggregate};
 use crate::{
+    node::Flushed,
     record::{Data, Row},
     windows::Windowed,
 };
@@ -48,12 +49,21 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
         }
     }
 
-    /// Emits what changed: keys in the order of their first change, windows of a key by start.
-    pub(super) fn emit_changed(&mut self, store: &mut Overlay<Slices<K, A, ChangedFrom>>, rows: &mut Results<K, A>) {
+    /// Emits a portion of what changed: keys in the order of their first change, windows of a key by start.
+    pub(super) fn emit_changed(
+        &mut self,
+        portion: usize,
+        store: &mut Overlay<Slices<K, A, ChangedFrom>>,
+        rows: &mut Results<K, A>,
+    ) -> Flushed {
         let mut staged = std::mem::take(&mut self.staged);
         let mut spans = Vec::new();
-        for at in 0..store.dirty().len() {
-            let slot = store.dirty()[at];
+        while let Some(&slot) = store.dirty().get(self.emitted) {
+            if rows.len() >= portion {
+                self.staged = staged;
+                return Flushed::Part;
+            }
+            self.emitted += 1;
             let key = store.key(slot);
             let mut push = |window: Timestamp, result: Stamped<A>| {
                 let key = Windowed {
@@ -79,6 +89,8 @@ impl<K: Key, V: Data, A: Data> WindowAggregate<K, V, A> {
                 store.marks(slot).for_each(|(_, mark)| *mark = ChangedFrom::default());
             }
         }
+        self.emitted = 0;
+        Flushed::All
     }
 
     /// The windows of a key that changed, as few spans of starts `[first, last]`, ascending and apart.
