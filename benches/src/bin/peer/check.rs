@@ -1,9 +1,10 @@
 //! Are the results equal? Reads an output topic to its end and keeps what counts of it.
 
 use crate::Result;
-use crate::batch::{self, Record};
+use crate::batch::Record;
 use crate::generate::PARTITIONS;
-use crate::wire::{Client, From};
+use crate::tail::Tail;
+use crate::wire::Client;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -31,24 +32,9 @@ impl Results {
             false => Results::Last(HashMap::new()),
         };
         let ends = client.ends(topic, PARTITIONS)?;
-        let mut offsets = client.starts(topic, PARTITIONS)?;
-        while offsets.iter().zip(&ends).any(|(at, end)| at < end) {
-            let mut next = offsets.clone();
-            let from = From {
-                topic,
-                offsets: &offsets,
-                partition_bytes: FETCH_BYTES,
-                wait_ms: 500,
-            };
-            client.fetch(&from, |partition, bytes| {
-                let at = offsets.get(partition).copied().unwrap_or(0);
-                let read = batch::read(bytes, at, |record| results.take(record, hasher))?;
-                if let (Some(read), Some(slot)) = (read, next.get_mut(partition)) {
-                    *slot = read;
-                }
-                Ok(())
-            })?;
-            offsets = next;
+        let mut tail = Tail::new(topic, FETCH_BYTES, client.starts(topic, PARTITIONS)?);
+        while tail.offsets().iter().zip(&ends).any(|(at, end)| at < end) {
+            tail.read(client, 500, |_partition, record| results.take(record, hasher))?;
         }
         Ok(results)
     }

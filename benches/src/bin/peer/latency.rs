@@ -6,13 +6,14 @@
 
 use crate::Result;
 use crate::args::Args;
-use crate::batch::{self, Writer};
+use crate::batch::Writer;
 use crate::cases::{Case, Scale};
 use crate::generate::{self, Data, PARTITIONS, Source};
 use crate::process::{self, Job, Side, System};
 use crate::relay;
 use crate::session::Session;
-use crate::wire::{Client, From};
+use crate::tail::Tail;
+use crate::wire::Client;
 use crate::{Lines, throughput::round};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,10 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const UNKNOWN: u64 = u64::MAX;
 /// Bids below this price do not pass.
 pub const LEAST_PRICE: u64 = 1_000_000;
+/// What the receiver and the relay ask for at a time, of each partition.
+pub const FETCH_BYTES: i32 = 1 << 20;
+/// How long the broker may keep them waiting.
+pub const WAIT_MS: i32 = 100;
 /// How long a system may be silent at the end, before what has not arrived is missed.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -225,32 +230,17 @@ fn send(client: &mut Client, topic: &str, (warm, all): (u64, u64), due: impl Fn(
 /// Reads until all that are expected have arrived; keeps how late those due in the range are.
 fn receive(client: &mut Client, topic: &str, (from, to): (u64, u64), expected: &AtomicU64) -> Result<Vec<u64>> {
     let mut late = Vec::new();
-    let mut offsets = vec![0; PARTITIONS];
+    let mut tail = Tail::new(topic, FETCH_BYTES, vec![0; PARTITIONS]);
     let mut arrived = Instant::now();
     loop {
-        let mut next = offsets.clone();
-        let ask = From {
-            topic,
-            offsets: &offsets,
-            partition_bytes: 1 << 20,
-            wait_ms: 100,
-        };
-        client.fetch(&ask, |partition, bytes| {
+        tail.read(client, WAIT_MS, |_partition, record| {
             let now = now_micros();
             arrived = Instant::now();
-            let at = offsets.get(partition).copied().unwrap_or(0);
-            let read = batch::read(bytes, at, |record| {
-                let due = record.number("dateTime");
-                if (from..to).contains(&due) {
-                    late.push(now.saturating_sub(due));
-                }
-            })?;
-            if let (Some(read), Some(slot)) = (read, next.get_mut(partition)) {
-                *slot = read;
+            let due = record.number("dateTime");
+            if (from..to).contains(&due) {
+                late.push(now.saturating_sub(due));
             }
-            Ok(())
         })?;
-        offsets = next;
         let (expected, count) = (expected.load(Ordering::Relaxed), late.len() as u64);
         if count >= expected {
             return Ok(late);

@@ -16,6 +16,7 @@ mod report;
 mod restore;
 mod session;
 mod start;
+mod tail;
 mod throughput;
 mod wire;
 

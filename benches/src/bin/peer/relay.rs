@@ -4,11 +4,12 @@
 //! else says what that costs: less cannot be had by an engine on this machine.
 
 use crate::Result;
-use crate::batch::{self, Writer};
+use crate::batch::Writer;
 use crate::generate::PARTITIONS;
-use crate::latency::{LEAST_PRICE, now_micros};
+use crate::latency::{FETCH_BYTES, LEAST_PRICE, WAIT_MS, now_micros};
 use crate::process::{Job, System, on_their_core};
-use crate::wire::{Client, From};
+use crate::tail::Tail;
+use crate::wire::Client;
 
 /// The word that makes this program a relay: `peer relay HOST:PORT IN OUT`.
 pub const NAME: &str = "relay";
@@ -27,33 +28,16 @@ pub fn start(job: &Job<'_>) -> Result<System> {
 pub fn run(bootstrap: &str, input: &str, output: &str) -> Result<bool> {
     let (mut reader, mut sender) = (Client::connect(bootstrap)?, Client::connect(bootstrap)?);
     let mut writers: Vec<Writer> = (0..PARTITIONS).map(|_| Writer::new()).collect();
-    let mut offsets = vec![0; PARTITIONS];
+    let mut tail = Tail::new(input, FETCH_BYTES, vec![0; PARTITIONS]);
     println!("MARK RUNNING");
     loop {
-        let mut next = offsets.clone();
-        let ask = From {
-            topic: input,
-            offsets: &offsets,
-            partition_bytes: 1 << 20,
-            wait_ms: 100,
-        };
-        reader.fetch(&ask, |partition, bytes| {
-            let (Some(writer), Some(slot)) = (writers.get_mut(partition), next.get_mut(partition)) else {
-                return Ok(());
-            };
-            let read = batch::read(bytes, *slot, |record| {
-                if record.number("price") >= LEAST_PRICE {
-                    writer.add(
-                        (now_micros() / 1000) as i64,
-                        record.key,
-                        record.value.unwrap_or_default(),
-                    );
-                }
-            })?;
-            *slot = read.unwrap_or(*slot);
-            Ok(())
+        tail.read(&mut reader, WAIT_MS, |partition, record| {
+            let passes = record.number("price") >= LEAST_PRICE;
+            if let Some(writer) = writers.get_mut(partition).filter(|_| passes) {
+                let now_ms = (now_micros() / 1000) as i64;
+                writer.add(now_ms, record.key, record.value.unwrap_or_default());
+            }
         })?;
-        offsets = next;
         send(&mut sender, output, &mut writers)?;
     }
 }
