@@ -271,7 +271,6 @@ impl App {
         let unfinished = (until == RunUntil::EndOfInput).then(|| downstream_first(self.plan.subtopologies()));
         let committer = Committer::new(
             clients.membership,
-            totals.clone(),
             self.stop.0.asked.clone(),
             topics_read(starts),
             unfinished,

@@ -7,12 +7,14 @@
 //! |---|---|---|---|
 //! | 1 | each thread | tasks flush: what operators held back becomes outputs | nothing durable: the input is read again |
 //! | 2 | each thread | stores are sealed; outputs and changelog records are appended to the one sink | as 1 (embedded log); on Kafka perhaps outputs and changelog records without their offsets: outputs are repeated, keys beyond the committed changelog position are written again (CO-4) |
-//! | 3 | the last to arrive | `Sink::commit`: all appended records durable, then the offsets with their metadata (CO-1). One atomic write on the embedded log | the commit is done; stores are behind, and the changelog is replayed up to the position in the metadata (CO-4) |
-//! | 4 | each thread | sealed rows go to the engine in one atomic write with the changelog positions and notes (CO-2, TI-1) | stores at the commit, or partly behind it (memtables): replayed from the position they hold |
+//! | 3 | the last to arrive | `Sink::begin_commit`: all appended records durable. On the embedded log the offsets too, in the same atomic write | as 2 |
+//! | 4 | a thread of its own, while the others work on ([`crate::ending`]) | the offsets of step 3 with their metadata (CO-1) | the commit is done; stores are behind, and the changelog is replayed up to the position in the metadata (CO-4) |
+//! | 5 | each thread, when 4 is done, before the next commit | sealed rows go to the engine in one atomic write with the changelog positions and notes (CO-2, TI-1) | stores at the commit, or partly behind it (memtables): replayed from the position they hold |
 //!
 //! Nobody appends between its arrival at the rendezvous and the verdict, so the appended records and the offsets are one
-//! exact cut of every task. Any error before the end of step 3 halts the application with nothing committed; an error in
-//! step 4 halts it with the commit done. Both are mended by starting again.
+//! exact cut of every task. What is appended during step 4 belongs to the next commit: outputs only, for changelogs are
+//! written in step 2. Any error before the end of step 4 halts the application with nothing committed; an error in
+//! step 5 halts it with the commit done. Both are mended by starting again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,10 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use millstream_topology::TaskId;
 
 use crate::broker::{Acked, Membership, OffsetCommit, TopicPartition};
+use crate::control::Control;
+use crate::ending::Ending;
 use crate::error::Result;
-use crate::outputs::Outputs;
 use crate::position::Position;
-use crate::progress::Totals;
 
 /// What a task brings to a commit.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub struct Verdict {
     pub acked: Acked,
     /// How to go on.
     pub next: Next,
+    /// Step 4.
+    pub ending: Arc<Ending>,
 }
 
 /// How to go on after a commit.
@@ -71,7 +75,6 @@ pub enum Next {
 /// Carries a commit out and decides how to go on. Shared by all threads; only the last to arrive uses it.
 pub struct Committer {
     state: Mutex<State>,
-    totals: Arc<Totals>,
     stop: Arc<AtomicBool>,
     /// Topics that tasks of this process read.
     inputs: BTreeSet<Arc<str>>,
@@ -81,44 +84,57 @@ struct State {
     membership: Box<dyn Membership>,
     /// In a bounded run: sub-topologies still to finish, the next one last; `None` in one that goes on until it is stopped.
     unfinished: Option<Vec<u32>>,
+    /// Of the last commit.
+    ending: Arc<Ending>,
 }
 
 impl Committer {
     /// A committer; in a bounded run, `unfinished` lists its sub-topologies downstream first.
     pub fn new(
         membership: Box<dyn Membership>,
-        totals: Arc<Totals>,
         stop: Arc<AtomicBool>,
         inputs: BTreeSet<Arc<str>>,
         unfinished: Option<Vec<u32>>,
     ) -> Committer {
+        let state = State {
+            membership,
+            unfinished,
+            ending: Ending::of_nothing(),
+        };
         Committer {
-            state: Mutex::new(State { membership, unfinished }),
-            totals,
+            state: Mutex::new(state),
             stop,
             inputs,
         }
     }
 
-    /// Step 3, and what comes after it.
+    /// Step 3, and how to go on. Step 4 is under way when this returns.
     ///
     /// # Errors
     /// Whatever the log says; then nothing is committed and the caller halts.
-    pub fn lead(&self, outputs: &mut Outputs, shares: Vec<Share>) -> Result<Verdict> {
+    pub fn lead(&self, control: &Arc<Control>, shares: Vec<Share>) -> Result<Verdict> {
         let mut state = self.lock();
+        let mut outputs = control.outputs();
         let idle = shares.iter().all(|share| share.idle);
         let tasks: Vec<TaskShare> = shares.into_iter().flat_map(|share| share.tasks).collect();
         let mut acked = Acked::default();
         if !tasks.is_empty() || outputs.buffered_bytes() > 0 {
             let token = state.membership.token()?;
-            outputs.commit(&token, &mut |written| {
+            let pending = outputs.begin_commit(&token, &mut |written| {
                 acked = written.clone();
                 tasks.iter().flat_map(|task| offsets(task, written)).collect()
             })?;
-            self.totals.commits.fetch_add(1, Relaxed);
+            state.ending = Ending::of(pending, control)?;
         }
         let next = self.next(&mut state, idle, &acked);
-        Ok(Verdict { acked, next })
+        let ending = state.ending.clone();
+        Ok(Verdict { acked, next, ending })
+    }
+
+    /// Waits until nothing is under way any more. What has become of it, threads learn from their verdicts.
+    pub fn settle(&self) {
+        let ending = self.lock().ending.clone();
+        let _ = ending.wait();
     }
 
     fn next(&self, state: &mut State, idle: bool, acked: &Acked) -> Next {

@@ -38,7 +38,7 @@ pub struct Control {
     sleepers: Arc<Sleepers>,
     /// Whether anything was processed since the last commit.
     dirty: AtomicBool,
-    /// When the last commit ended, in ms of the monotonic clock.
+    /// When the last commit had its verdict, in ms of the monotonic clock.
     committed_at: AtomicU64,
 }
 
@@ -168,7 +168,7 @@ impl Control {
         self.dirty.load(Relaxed)
     }
 
-    /// Notes that a commit has just been made, while all threads still wait for its verdict. Partitions that it filled
+    /// Notes that a commit's records are durable, while all threads still wait for its verdict. Partitions that it filled
     /// count as having data from here on, so that nobody runs ahead of them before their owner has looked.
     pub fn mark_committed(&self, acked: &Acked) {
         self.gate.reopen(

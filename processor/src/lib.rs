@@ -7,7 +7,7 @@
 //! 3. [`gate`]: nobody runs ahead of the slowest partition of the process by more than the configured skew (OR-3).
 //! 4. [`task_runner`]: its task processes a round of records (everything in `millstream-topology`).
 //! 5. [`outputs`]: what comes out is partitioned and appended to the process's one sink (door 3).
-//! 6. [`commit`]: outputs, changelog records and offsets become durable together, then the stores take their rows.
+//! 6. [`commit`]: outputs and changelog records become durable, then the offsets ([`ending`]), then the stores take their rows.
 //!
 //! Around it: [`app`] puts the parts together, [`supervise`] starts the threads, [`stream_thread`] is their loop,
 //! [`rendezvous`] where they meet, [`topics`], [`starts`] and [`restore`] what happens before the first record.
@@ -42,6 +42,7 @@ pub mod rendezvous;
 
 pub mod commit;
 pub mod control;
+pub mod ending;
 pub mod position;
 
 pub mod clock;

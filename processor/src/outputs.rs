@@ -10,7 +10,9 @@ use millstream_topology::outbox::{NodeRef, OutRecord, Outbox};
 use millstream_topology::policy::Reason;
 use millstream_topology::{headers, node::dead_letter};
 
-use crate::broker::{Acked, Broker, GroupToken, OffsetCommit, PartitionRef, Sink, SinkConfig, TopicPartition, Waker};
+use crate::broker::{
+    Acked, Broker, GroupToken, OffsetCommit, PartitionRef, PendingOffsets, Sink, SinkConfig, TopicPartition, Waker,
+};
 use crate::config::{Config, Policy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, Events};
@@ -211,9 +213,13 @@ impl Outputs {
         self.sink.wake_by(waker);
     }
 
-    /// See [`Sink::commit`].
-    pub fn commit(&mut self, token: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
-        self.sink.commit(token, offsets)
+    /// See [`Sink::begin_commit`].
+    pub fn begin_commit(
+        &mut self,
+        token: &GroupToken,
+        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
+    ) -> Result<PendingOffsets> {
+        self.sink.begin_commit(token, offsets)
     }
 
     /// Drops what is not committed.

@@ -3,21 +3,22 @@
 //! Where it waits:
 //! - for records, in the fetch, when nothing is at hand;
 //! - for other partitions to catch up in event time, at the gate;
-//! - for the other threads, at the rendezvous of a commit;
+//! - for the other threads, at the rendezvous of a commit; and before that for the offsets of the last one, if they are still
+//!   under way;
 //! - for its turn at the one sink of the process, for as long as another thread appends its outputs;
 //! - in the sink itself, when Kafka takes records slower than they come and the client's queue is full.
 //!
 //! A commit request ends the first two.
 
+mod commits;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use millstream_topology::TaskId;
 use millstream_topology::picker::Cut;
 
 use crate::broker::{Fetch, FetchEvent, TopicPartition};
-use crate::commit::{Next, Share, Verdict};
+use crate::commit::Next;
 use crate::config::Config;
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -25,13 +26,11 @@ use crate::events::Event;
 use crate::inputs::{Input, Inputs};
 use crate::progress::Progress;
 use crate::rendezvous::Halted;
-use crate::task_runner::{PendingApply, Round, TaskRunner};
+use crate::task_runner::{Round, TaskRunner};
+use commits::{OpenCommit, Wait};
 
 /// Who wants to know how far the application has come.
 pub type ProgressHook = Arc<dyn Fn(&Progress) + Send + Sync>;
-
-/// Time between commits when a thread has nothing left to do but records that a commit lets in.
-const EARLY_COMMIT: Duration = Duration::from_millis(200);
 
 /// How often the progress hook is called.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -56,6 +55,8 @@ pub struct StreamThread {
     pub told_at: (Duration, Duration),
     /// Reused between polls.
     pub events: Vec<FetchEvent>,
+    /// The last commit, until its rows are in the engine.
+    pub open: Option<OpenCommit>,
 }
 
 /// What the thread waits for next.
@@ -85,6 +86,8 @@ impl StreamThread {
                     Ok(Next::GoOn) => {}
                 }
                 rest = Rest::No;
+            } else if self.end_commit(Wait::No)?.is_err() {
+                return Ok(());
             }
             self.take_in(rest)?;
             rest = self.work()?;
@@ -235,101 +238,6 @@ impl StreamThread {
         self.runners
             .iter_mut()
             .try_for_each(|runner| runner.punctuate(&self.control))
-    }
-
-    /// Commits come by time, by request of an operator, under memory pressure, and in a bounded run when all threads have
-    /// nothing left to do.
-    fn ask_for_commit(&mut self, rest: Rest) -> Result<()> {
-        let memory: usize = self.runners.iter().map(TaskRunner::memory).sum();
-        self.control.totals.memory[self.number].store(memory, Relaxed);
-        let uncommitted = self.runners.iter().map(TaskRunner::uncommitted_bytes).sum();
-        self.control.totals.uncommitted[self.number].store(uncommitted, Relaxed);
-        let lag = self.inputs().flat_map(Inputs::iter).map(Input::lag).sum();
-        self.control.totals.lag[self.number].store(lag, Relaxed);
-        #[allow(
-            clippy::unnecessary_fold,
-            reason = "every task is asked: asking takes its request away"
-        )]
-        let asked = self
-            .runners
-            .iter_mut()
-            .fold(false, |asked, runner| runner.commit_requested() || asked);
-        let exhausted = self.bounded && rest != Rest::No && self.inputs().all(Inputs::is_exhausted);
-        let all_idle = self.bounded && self.control.meeting.set_idle(self.number, exhausted);
-        // Nothing to do but what a commit lets in: do not wait for its time, but leave the other threads time to work.
-        let soon = self.config.commit_interval.min(EARLY_COMMIT);
-        let early = !self.control.is_dirty() || self.control.commit_is_due(soon);
-        let kept_back = rest == Rest::Fetch && early && self.inputs().any(Inputs::any_kept_back);
-        if asked
-            || all_idle
-            || kept_back
-            || self.under_pressure()
-            || self.control.commit_is_due(self.config.commit_interval)
-        {
-            self.control.request_commit();
-        }
-        Ok(())
-    }
-
-    /// ME-1: rows that only a commit makes clean have reached their share, or everything together has reached the bound.
-    fn under_pressure(&self) -> bool {
-        let totals = &self.control.totals;
-        let held = totals.memory() + self.control.outputs().buffered_bytes();
-        let full = totals.uncommitted() > self.config.uncommitted_max_bytes || held > self.config.memory_max_bytes;
-        let pressed = full && self.control.is_dirty();
-        if pressed {
-            self.control.events.emit(&Event::MemoryPressure { bytes: held });
-        }
-        pressed
-    }
-
-    /// This thread's part of a commit; see [`crate::commit`] for the protocol.
-    fn commit(&mut self) -> Result<Result<Next, Halted>> {
-        let mut share = Share::default();
-        let mut sealed: Vec<(usize, PendingApply)> = Vec::new();
-        for (at, runner) in self.runners.iter_mut().enumerate() {
-            if let Some((rows, task)) = runner.seal(&self.control)? {
-                sealed.push((at, rows));
-                share.tasks.push(task);
-            }
-        }
-        share.idle = self.bounded && self.inputs().all(Inputs::is_exhausted);
-        let control = &self.control;
-        let lead = |shares| {
-            let verdict = control.committer.lead(&mut control.outputs(), shares)?;
-            control.mark_committed(&verdict.acked);
-            Ok(verdict)
-        };
-        let verdict = match control.meeting.arrive(share, lead) {
-            Ok(verdict) => verdict,
-            Err(halted) => return Ok(Err(halted)),
-        };
-        self.after_commit(sealed, &verdict)?;
-        Ok(Ok(verdict.next))
-    }
-
-    fn after_commit(&mut self, sealed: Vec<(usize, PendingApply)>, verdict: &Verdict) -> Result<()> {
-        for (at, rows) in sealed {
-            self.runners[at].apply(rows, &verdict.acked, &self.control)?;
-        }
-        let now = self.control.clock.monotonic();
-        let threads = self.control.totals.memory.len();
-        let cache = self.config.cache_max_bytes / threads / self.runners.len().max(1);
-        for runner in &mut self.runners {
-            runner.inputs_mut().after_commit(&verdict.acked);
-            runner.keep_replay_short(now, &self.config, &self.control)?;
-            runner.shrink_to(cache);
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, subtopology: u32) -> Result<()> {
-        let of_it =
-            |runner: &&mut TaskRunner| matches!(runner.task().id(), TaskId { subtopology: s, .. } if s == subtopology);
-        self.runners
-            .iter_mut()
-            .filter(of_it)
-            .try_for_each(|runner| runner.finish(&self.control))
     }
 
     /// Progress for people, from the first thread only.

@@ -1,4 +1,4 @@
-//! The stream threads: started, watched, joined. The only place in this crate that makes threads.
+//! The stream threads: started, watched, joined.
 //!
 //! A thread that fails, or panics, halts all of them: the first error is the one the application returns, nothing after
 //! the last commit counts, and starting again goes on from there. (State is per process; half a process would be an
@@ -75,6 +75,8 @@ impl Crew {
                 *counters.entry(name).or_default() += count;
             }
         }
+        // Before anybody starts anew: offsets that arrived later would undo what was committed since.
+        control.committer.settle();
         match control.meeting.take_failure() {
             None => Ok(counters),
             Some(error) => {
@@ -134,6 +136,7 @@ impl Crew {
             hook: self.hook.clone(),
             told_at: Default::default(),
             events: Vec::new(),
+            open: None,
         };
         thread.run()?;
         Ok(counters(&thread.runners))
@@ -148,7 +151,8 @@ fn counters(runners: &[TaskRunner]) -> Counters {
     sums
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+/// What a panic says.
+pub fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")

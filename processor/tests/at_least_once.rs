@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use common::faults::{Death, MortalEngines, MortalLog};
+use common::late_offsets::LateOffsets;
 use common::*;
 use millstream_processor::app::RunUntil;
-use millstream_processor::broker::Broker;
+use millstream_processor::broker::local::LocalLog;
+use millstream_processor::broker::{Broker, TopicSpec};
 use millstream_processor::clock::VirtualClock;
 use millstream_processor::engines::Engines;
 use millstream_processor::{App, Components};
@@ -25,12 +27,13 @@ use millstream_topology::aggregate::Fold;
 use millstream_topology::options::{Consumed, Grouped, Materialized, Produced};
 use millstream_topology::{Plan, StreamBuilder};
 
-/// A running total per vehicle. No repartition topic: a row that is repeated into one counts again downstream.
+/// Each message as it is, at once, and a running total per vehicle with each commit. No repartition topic: a row that is
+/// repeated into one counts again downstream.
 fn totals() -> Plan {
     let builder = StreamBuilder::new();
-    let grouped = builder
-        .stream("messages", Consumed::with(I64, I64))
-        .group_by_key(Grouped::with(I64, I64));
+    let messages = builder.stream("messages", Consumed::with(I64, I64));
+    messages.to("copies", Produced::with(I64, I64));
+    let grouped = messages.group_by_key(Grouped::with(I64, I64));
     let sum = Fold::new(|| 0, |sum: &mut i64, _: &i64, value: &i64| *sum += value);
     grouped
         .aggregate(sum, Materialized::with(I64, I64).named("totals"))
@@ -54,23 +57,34 @@ fn run_totals(
     App::new(totals(), settings.build().unwrap(), broker, components).run(RunUntil::EndOfInput)
 }
 
+/// A log with messages and the topics of [`totals`].
+fn log_with(messages: &[Message]) -> LocalLog {
+    let log = new_log();
+    log.admin().create(&TopicSpec::new("copies", PARTITIONS)).unwrap();
+    produce(&log, messages);
+    log
+}
+
+/// The totals, by a plain loop.
+fn sums(messages: &[Message]) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    let mut sums: BTreeMap<i64, i64> = BTreeMap::new();
+    for (vehicle, value, _) in messages {
+        *sums.entry(*vehicle).or_default() += value;
+    }
+    let bytes = |number: i64| number.to_be_bytes().to_vec();
+    sums.into_iter()
+        .map(|(vehicle, sum)| (bytes(vehicle), Some(bytes(sum))))
+        .collect()
+}
+
 #[test]
 fn keys_written_beyond_the_last_commit_are_taken_back() {
     let messages = fleet(50, 100);
-    let mut expected: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-    for vehicle in 0..50 {
-        let sum: i64 = messages
-            .iter()
-            .filter(|(key, _, _)| *key == vehicle)
-            .map(|(_, value, _)| value)
-            .sum();
-        expected.insert(vehicle.to_be_bytes().to_vec(), Some(sum.to_be_bytes().to_vec()));
-    }
+    let expected = sums(&messages);
     let mut taken_back = 0;
     for commit in 0..12 {
         for keeps_disk in [true, false] {
-            let log = new_log();
-            produce(&log, &messages);
+            let log = log_with(&messages);
             let engines = Arc::new(MortalEngines::default());
             let mortal = Arc::new(MortalLog::new(&log, Death::BetweenRecordsAndOffsets(commit)));
             let died = run_totals(mortal.clone(), engines.clone()).is_err();
@@ -94,4 +108,41 @@ fn keys_written_beyond_the_last_commit_are_taken_back() {
         }
     }
     assert!(taken_back > 0, "no crash left anything to take back");
+}
+
+#[test]
+fn work_goes_on_while_the_offsets_of_a_commit_are_under_way() {
+    let messages = fleet(50, 100);
+    let log = log_with(&messages);
+    let late = Arc::new(LateOffsets::new(&log, messages.len() as u64 / 2, None));
+    let summary = run_totals(late.clone(), Arc::new(MortalEngines::default())).unwrap();
+    assert!(late.waited() > 5, "{} commits waited for more records", late.waited());
+    assert_eq!(summary.progress.records_in, messages.len() as u64);
+    assert_eq!(latest(&log, "totals"), sums(&messages));
+    assert_eq!(sorted(&log, "copies"), sorted(&log, "messages"));
+}
+
+#[test]
+fn offsets_that_never_arrive_take_their_commit_with_them() {
+    let messages = fleet(50, 100);
+    for death in 0..8 {
+        for keeps_disk in [true, false] {
+            let what = format!("commit {death}, disk kept: {keeps_disk}");
+            let log = log_with(&messages);
+            let engines = Arc::new(MortalEngines::default());
+            let late = LateOffsets::new(&log, messages.len() as u64 / 2, Some(death));
+            let died = run_totals(Arc::new(late), engines.clone()).unwrap_err();
+            assert!(died.to_string().contains("died"), "{what}: {died}");
+            let engines = match keeps_disk {
+                true => Arc::into_inner(engines).unwrap().after_restart(false),
+                false => MortalEngines::default(),
+            };
+            run_totals(Arc::new(log.clone()), Arc::new(engines)).unwrap();
+            assert_eq!(latest(&log, "totals"), sums(&messages), "{what}");
+            assert_eq!(latest(&log, "fleet-totals-changelog"), sums(&messages), "{what}");
+            let mut copies = sorted(&log, "copies");
+            copies.dedup();
+            assert_eq!(copies, sorted(&log, "messages"), "{what}: lost, or never there");
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub mod fault;
 pub mod kafka;
 pub mod local;
 mod partitions;
+mod pending_offsets;
 pub mod record_batch;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use fault::{Fault, FaultKind, Result};
+pub use pending_offsets::PendingOffsets;
+
 pub use millstream_topology::record::{Chunk, RawRecord, Span};
 
 /// One partition of a topic.
@@ -389,7 +392,17 @@ pub trait Sink: Send {
     ///
     /// Local log: records and offsets in one atomic write. Kafka: all acknowledgements first, then the offsets.
     /// After an error nothing is known to be durable and the offsets are not committed: [`Sink::abort`], rewind, go on.
-    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()>;
+    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
+        self.begin_commit(group, offsets)?.commit()
+    }
+
+    /// As [`Sink::commit`], up to where the records are durable. The offsets are the caller's to commit; meanwhile records
+    /// may be appended, which belong to the next commit. A log that writes offsets with the records leaves none.
+    fn begin_commit(
+        &mut self,
+        group: &GroupToken,
+        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
+    ) -> Result<PendingOffsets>;
 
     /// Drops what was appended since the last commit, as far as it has not left (on the local log: all of it).
     fn abort(&mut self) -> Result<()>;

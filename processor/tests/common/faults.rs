@@ -9,7 +9,7 @@ use millstream_processor::Error;
 use millstream_processor::broker::local::LocalLog;
 use millstream_processor::broker::{
     Acked, Admin, Broker, Fetch, FetchConfig, FetchEvent, GroupToken, Membership, MembershipConfig, OffsetCommit,
-    PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
+    PartitionRef, PendingOffsets, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
 };
 use millstream_processor::engines::Engines;
 use millstream_state::engine::Engine;
@@ -84,7 +84,8 @@ struct MortalSink {
     counts: Arc<(AtomicU64, AtomicU64)>,
 }
 
-fn died() -> Error {
+/// What the dead say.
+pub fn died() -> Error {
     Error::fatal("the process under test died")
 }
 
@@ -111,7 +112,11 @@ impl Sink for MortalSink {
         self.sink.send()
     }
 
-    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
+    fn begin_commit(
+        &mut self,
+        group: &GroupToken,
+        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
+    ) -> Result<PendingOffsets> {
         let count = self.counts.1.fetch_add(1, SeqCst);
         if self.death == Death::BeforeCommit(count) {
             return Err(died());
@@ -120,11 +125,10 @@ impl Sink for MortalSink {
             self.sink.commit(group, &mut |_| Vec::new())?;
             return Err(died());
         }
-        self.sink.commit(group, offsets)?;
-        if self.death == Death::AfterCommit(count) {
-            Err(died())
-        } else {
-            Ok(())
+        let pending = self.sink.begin_commit(group, offsets)?;
+        match self.death == Death::AfterCommit(count) {
+            true => Err(died()),
+            false => Ok(pending),
         }
     }
 

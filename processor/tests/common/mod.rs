@@ -10,6 +10,7 @@
 )]
 
 pub mod faults;
+pub mod late_offsets;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,6 +8,10 @@ pub(super) const CASES: &[Case] = &[
         commits_carry_metadata,
     ),
     ("a commit without records stores offsets", offsets_alone_are_committed),
+    (
+        "records appended while offsets are pending belong to the next commit",
+        work_goes_on_while_offsets_are_pending,
+    ),
     ("an aborted record is never read", aborted_records_are_not_read),
     ("a process alone has every task and an unfenced token", a_process_alone),
 ];
@@ -85,6 +89,39 @@ fn offsets_alone_are_committed(subject: &Subject<'_>) {
             metadata: String::new()
         })]
     );
+}
+
+fn work_goes_on_while_offsets_are_pending(subject: &Subject<'_>) {
+    let topic = subject.topic("pending", 2);
+    let [tp, other] = [0, 1].map(|index| TopicPartition::new(topic.clone(), index));
+    let group = subject.group("pending");
+    let offset = |offset| OffsetCommit {
+        partition: tp.clone(),
+        offset,
+        metadata: String::new(),
+    };
+    let mut sink = subject.sink();
+    append_all(&mut *sink, &tp, values(0..10));
+    let pending = sink.begin_commit(&group, &mut |_| vec![offset(10)]).expect("begin");
+    append_all(&mut *sink, &other, values(0..5));
+    sink.send().expect("send");
+    pending.commit().expect("the offsets");
+    let admin = subject.broker.admin();
+    let committed = || {
+        admin
+            .committed(&group.group, std::slice::from_ref(&tp))
+            .expect("committed")
+    };
+    assert_eq!(committed()[0].as_ref().map(|committed| committed.offset), Some(10));
+    let mut told = Acked::default();
+    let mut next = |acked: &Acked| {
+        told = acked.clone();
+        vec![offset(11)]
+    };
+    sink.commit(&group, &mut next).expect("commit");
+    assert_eq!(told.last, [(other.clone(), 4)], "what came after the first");
+    assert_eq!(committed()[0].as_ref().map(|committed| committed.offset), Some(11));
+    assert_eq!(subject.read(&other, 0, 5).len(), 5);
 }
 
 fn aborted_records_are_not_read(subject: &Subject<'_>) {

@@ -13,7 +13,7 @@ use super::errors;
 use super::settings::KafkaSettings;
 use super::turns::Turns;
 use crate::broker::fault::{Fault, Result};
-use crate::broker::{Committed, GroupToken, OffsetCommit, TopicPartition};
+use crate::broker::{Committed, GroupToken, OffsetCommit, PendingOffsets, TopicPartition};
 
 /// The clients that speak for groups.
 pub(super) struct Groups {
@@ -58,11 +58,17 @@ impl Groups {
         Ok(client)
     }
 
-    /// Commits offsets and waits for the answer.
-    pub(super) fn commit(&self, token: &GroupToken, offsets: &[OffsetCommit]) -> Result<()> {
+    /// Offsets to commit when the time has come.
+    pub(super) fn pending(self: &Arc<Self>, token: &GroupToken, offsets: Vec<OffsetCommit>) -> PendingOffsets {
         if offsets.is_empty() {
-            return Ok(());
+            return PendingOffsets::none();
         }
+        let (groups, token) = (self.clone(), token.clone());
+        PendingOffsets::new(move || groups.commit(&token, &offsets))
+    }
+
+    /// Commits offsets and waits for the answer.
+    fn commit(&self, token: &GroupToken, offsets: &[OffsetCommit]) -> Result<()> {
         if token.generation >= 0 || !token.member_id.is_empty() {
             return Err(Fault::misuse(
                 "commits of a member of a shared group are not built yet: use a token of a process alone",

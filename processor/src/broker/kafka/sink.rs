@@ -20,7 +20,7 @@ use super::target::{self, TopicLimits};
 use crate::broker::fault::{Fault, Result};
 use crate::broker::partitions::Partitions;
 use crate::broker::{
-    Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
+    Acked, GroupToken, OffsetCommit, PartitionRef, PendingOffsets, RawHeaders, Sink, SinkConfig, TopicPartition, Waker,
 };
 
 /// How long one wait for delivery reports takes, in milliseconds; it ends at the first that comes.
@@ -397,13 +397,16 @@ impl Sink for KafkaSink {
         self.listen();
     }
 
-    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
+    fn begin_commit(
+        &mut self,
+        group: &GroupToken,
+        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
+    ) -> Result<PendingOffsets> {
         self.wait_for_all()?;
         self.failure()?;
         let acked = self.acked()?;
-        self.groups.commit(group, &offsets(&acked))?;
         self.forget_offsets();
-        Ok(())
+        Ok(self.groups.pending(group, offsets(&acked)))
     }
 
     fn abort(&mut self) -> Result<()> {

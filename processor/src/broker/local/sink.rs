@@ -11,7 +11,7 @@ use crate::broker::fault::{Fault, Result};
 use crate::broker::partitions::Partitions;
 use crate::broker::record_batch::BatchSummary;
 use crate::broker::record_batch::{BatchBuilder, HEADER_LEN, headers, set_base_offset};
-use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, TopicPartition};
+use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, PendingOffsets, RawHeaders, Sink, TopicPartition};
 
 /// A batch is sealed when it has grown to about this many bytes. A larger record has a batch of its own.
 const BATCH_BYTES: usize = 128 << 10;
@@ -216,7 +216,11 @@ impl Sink for LocalSink {
         Ok(())
     }
 
-    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
+    fn begin_commit(
+        &mut self,
+        group: &GroupToken,
+        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
+    ) -> Result<PendingOffsets> {
         let shared = self.shared.clone();
         let mut writing = shared.writing()?;
         // The callback runs under the writers' lock, which keeps the offsets it is told true, but not under the
@@ -236,7 +240,7 @@ impl Sink for LocalSink {
         if let Err(fault) = house_keeping(&shared, &mut writing, &plan.acked) {
             tracing::warn!("{}: retention or compaction failed: {fault}", shared.name);
         }
-        Ok(())
+        Ok(PendingOffsets::none())
     }
 
     fn abort(&mut self) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::broker::kafka::target::{self, TopicLimits};
 use crate::broker::kafka::wire::Cluster;
 use crate::broker::partitions::Partitions;
 use crate::broker::record_batch::BatchBuilder;
-use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, RawHeaders, Sink, TopicPartition};
+use crate::broker::{Acked, GroupToken, OffsetCommit, PartitionRef, PendingOffsets, RawHeaders, Sink, TopicPartition};
 
 /// How long an abort may take. The thread itself gives up on old answers long before.
 const ABORT: Duration = Duration::from_secs(10);
@@ -156,16 +156,19 @@ impl Sink for NativeSink {
         self.hand_over_all()
     }
 
-    fn commit(&mut self, group: &GroupToken, offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>) -> Result<()> {
+    fn begin_commit(
+        &mut self,
+        group: &GroupToken,
+        offsets: &mut dyn FnMut(&Acked) -> Vec<OffsetCommit>,
+    ) -> Result<PendingOffsets> {
         self.shared.check()?;
         self.hand_over_all()?;
         // The thread gives up on a record after the same time; let it speak first.
         self.shared.flush(self.delivery + Duration::from_secs(5))?;
         let acked = self.acked()?;
-        self.groups.commit(group, &offsets(&acked))?;
         // The next commit is about what comes from now on.
         self.shared.inbox().forget_offsets();
-        Ok(())
+        Ok(self.groups.pending(group, offsets(&acked)))
     }
 
     fn abort(&mut self) -> Result<()> {
