@@ -13,10 +13,26 @@ cargo build --quiet --release -p millstream-integration-tests --bin kafka
 mvn -q -B -f benches/peer/pom.xml compile
 
 built="${CARGO_TARGET_DIR:-target}/release"
+# A broker of our own: a container could not be kept on its core, and one of somebody else's does other things too.
+unset KAFKA_BOOTSTRAP_SERVERS
+driver() {
+    MILLSTREAM_KAFKA=jars taskset -c 1 "$built/kafka" run "$built/peer" "$@"
+}
+
 # Topics and stores, up to 25 GB: not under /tmp, which may be memory.
 TMPDIR=$(mktemp -d "${CARGO_TARGET_DIR:-$PWD/target}/bench-peer.XXXXXX")
 export TMPDIR
-trap 'rm -rf "$TMPDIR"' EXIT
-# A broker of our own: a container could not be kept on its core, and one of somebody else's does other things too.
-unset KAFKA_BOOTSTRAP_SERVERS
-MILLSTREAM_KAFKA=jars taskset -c 1 "$built/kafka" run "$built/peer" "$@"
+trap 'rm -rf "$TMPDIR" ${memory:+"$memory"}' EXIT
+outcome=0
+driver "$@" || outcome=$?
+
+# L1: a broker whose garbage collections and writes to disk do not hide what is measured. Where there is no room in memory
+# its topics (1 GB) lie with the others.
+if [[ " $* " != *" --only "* || " $* " =~ [\ ,][Ll]1[\ ,] ]]; then
+    if memory=$(mktemp -d /dev/shm/bench-peer.XXXXXX) && [ "$(df --output=avail "$memory" | tail -1)" -gt 4000000 ]; then
+        TMPDIR=$memory
+    fi
+    export KAFKA_HEAP_OPTS="-Xms5g -Xmx5g -Xmn4g -XX:+AlwaysPreTouch"
+    driver latency "$@" || outcome=$?
+fi
+exit "$outcome"

@@ -1,6 +1,8 @@
 //! Apache Kafka from Maven Central, run by the local JDK: one process that is broker and controller, on loopback,
 //! on free ports, with its data in a temporary directory.
 //!
+//! Its heap is 512 MiB, unless `KAFKA_HEAP_OPTS` says otherwise, as it does to Kafka's own scripts.
+//!
 //! The jars (54 MB) are fetched once, by Maven from `kafka/pom.xml`, and kept in
 //! `~/.cache/millstream/kafka-<version>`.
 
@@ -57,7 +59,8 @@ impl Server {
         let log = dir.join("broker.log");
         let out = File::create(&log).and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) = out.map_err(|e| format!("cannot write {}: {e}", log.display()))?;
-        let process = jvm(java, libs, "-Xmx512m")
+        let heap = env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xmx512m".to_owned());
+        let process = jvm(java, libs, &heap)
             .arg("kafka.Kafka")
             .arg(&properties)
             .stdin(Stdio::null())
@@ -182,8 +185,8 @@ pub(super) fn short_lived(java: &Path, libs: &Path, heap: &str) -> Command {
 
 fn jvm(java: &Path, libs: &Path, heap: &str) -> Command {
     let mut command = Command::new(java);
+    command.args(heap.split_whitespace());
     command.args([
-        heap,
         "-XX:+UseSerialGC",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-cp",

@@ -5,15 +5,26 @@ use crate::cases::{Case, Scale};
 use crate::process::Side;
 use std::path::{Path, PathBuf};
 
-const USAGE: &str = "usage: peer [report] [--quick | --full | --records N] [--pairs N] [--only CASE,CASE] [--side NAME] \
+const USAGE: &str = "usage: peer [report | latency] [--quick | --full | --records N] [--pairs N] [--only CASE,CASE] [--side NAME] \
                      [--ours PROGRAM] [--peer DIRECTORY] [--results FILE] [--readme FILE]";
 
 const SIDES: [Side; 2] = [Side::Peer, Side::Ours];
 
+/// What a run of the driver does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All cases but L1.
+    Cases,
+    /// L1, which has a broker of its own; its results are added to those of the others.
+    Latency,
+    /// Nothing is run, only the tables are written again.
+    Report,
+}
+
 /// What to run, and where things are.
 pub struct Args {
-    /// Nothing is run, only the tables are written again.
-    pub only_report: bool,
+    /// What of it.
+    pub part: Part,
     /// How much data.
     pub scale: Scale,
     /// `millstream-workloads`.
@@ -33,7 +44,7 @@ impl Args {
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let beside = std::env::current_exe()?.with_file_name("millstream-workloads");
         let mut parsed = Self {
-            only_report: false,
+            part: Part::Cases,
             scale: Scale::Standard,
             ours: beside,
             peer: "benches/peer/target".into(),
@@ -47,7 +58,8 @@ impl Args {
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
             match arg.as_str() {
-                "report" => parsed.only_report = true,
+                "report" => parsed.part = Part::Report,
+                "latency" => parsed.part = Part::Latency,
                 "--quick" => parsed.scale = Scale::Quick,
                 "--full" => parsed.scale = Scale::Full,
                 "--records" => parsed.scale = Scale::AtMost(value()?.parse()?),

@@ -3,19 +3,23 @@
 //! A bid carries the moment at which it was due, in microseconds, as its `dateTime`; latency = arrival - due, by one clock.
 //! The same without any system, straight from the sender's topic, says what the broker and this driver cost; with the bare
 //! [`relay`], what they cost a bid that goes through the broker twice, as it must with any system.
+//!
+//! What is measured are the systems, so the broker is kept from interfering: `scripts/bench-peer.sh` gives it a heap that
+//! lasts and memory for a disk, here it is warmed up, and collects its garbage before a measured part, not in it.
 
 use crate::Result;
 use crate::args::Args;
 use crate::batch::Writer;
 use crate::cases::{Case, Scale};
 use crate::generate::{self, Data, PARTITIONS, Source};
-use crate::process::{self, Job, Side, System};
+use crate::process::{self, Job, Side, System, jdk};
 use crate::relay;
 use crate::session::Session;
 use crate::tail::Tail;
 use crate::wire::Client;
 use crate::{Lines, throughput::round};
 use serde_json::{Value, json};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +40,8 @@ pub const LEAST_PRICE: u64 = 1_000_000;
 pub const FETCH_BYTES: i32 = 1 << 20;
 /// How long the broker may keep them waiting.
 pub const WAIT_MS: i32 = 100;
+/// The broker's garbage is collected so long before the measured part: it takes a second, in which bids pile up.
+const CALM: Duration = Duration::from_secs(4);
 /// How long a system may be silent at the end, before what has not arrived is missed.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -66,19 +72,16 @@ struct Load {
 }
 
 impl Load {
-    fn new(rate: u64, scale: Scale, between: Between) -> Self {
-        let seconds = if matches!(scale, Scale::Standard | Scale::Full) {
-            (15, 20)
-        } else {
-            (6, 6)
+    /// As long for all, with a system or without: the kernel begins to write files back when they are half a minute old.
+    fn new(rate: u64, scale: Scale) -> Self {
+        let (warm_up, measured) = match scale {
+            Scale::Standard | Scale::Full => (15, 20),
+            _ => (6, 6),
         };
-        // Nothing has to become warm where there is no system.
-        let has_system = matches!(between, Between::System(_));
-        let warm_up = Duration::from_secs(if has_system { seconds.0 } else { 3 });
         Self {
             rate,
-            warm_up,
-            measured: Duration::from_secs(seconds.1),
+            warm_up: Duration::from_secs(warm_up),
+            measured: Duration::from_secs(measured),
         }
     }
 
@@ -91,14 +94,20 @@ impl Load {
 
 /// All rates; nothing, the relay and both systems in turns.
 pub fn all(session: &mut Session, args: &Args, case: &Case, lines: &mut Lines) -> Result<()> {
+    let systems = || args.sides().map(Between::System);
+    if matches!(session.scale, Scale::Standard | Scale::Full) {
+        // Not measured: until the broker's code for each of them is compiled, it is in the way of all.
+        for between in [Between::Relay].into_iter().chain(systems()) {
+            run(session, case, between, RATES[1], LINGERS[0], 0)?;
+        }
+    }
     for pair in 1..=args.pairs(case) {
         for linger in LINGERS {
             if linger > 0 && (pair > 1 || !matches!(session.scale, Scale::Standard | Scale::Full)) {
                 continue;
             }
             for rate in RATES {
-                let systems = args.sides().map(Between::System);
-                for between in [Between::Nothing, Between::Relay].into_iter().chain(systems) {
+                for between in [Between::Nothing, Between::Relay].into_iter().chain(systems()) {
                     if linger > 0 && !matches!(between, Between::System(_)) {
                         continue;
                     }
@@ -138,9 +147,9 @@ fn run(session: &mut Session, case: &Case, between: Between, rate: u64, linger: 
     if let Some(system) = &mut system {
         system.wait_for("RUNNING", 1, START_LIMIT)?;
     }
-    let load = Load::new(rate, session.scale, between);
+    let load = Load::new(rate, session.scale);
     let end = if system.is_some() { &output } else { &input };
-    let mut late = measure(&session.bootstrap, &load, &input, end)?;
+    let mut late = measure(session, &load, &input, end)?;
     late.sort_unstable();
     let percentile = |part: f64| {
         let at = ((late.len() as f64 * part) as usize).min(late.len().saturating_sub(1));
@@ -168,7 +177,8 @@ fn run(session: &mut Session, case: &Case, between: Between, rate: u64, linger: 
 }
 
 /// How late each bid of the measured part was, in microseconds.
-fn measure(bootstrap: &str, load: &Load, input: &str, output: &str) -> Result<Vec<u64>> {
+fn measure(session: &Session, load: &Load, input: &str, output: &str) -> Result<Vec<u64>> {
+    let bootstrap = &session.bootstrap;
     let (mut sender, mut receiver) = (Client::connect(bootstrap)?, Client::connect(bootstrap)?);
     let begin = now_micros() + 100_000;
     let (warm, all) = load.counts();
@@ -186,10 +196,26 @@ fn measure(bootstrap: &str, load: &Load, input: &str, output: &str) -> Result<Ve
             expected.store(count, Ordering::Relaxed);
             sent
         });
+        let calming = scope.spawn(|| collect_garbage(session.broker_pid, from.saturating_sub(CALM.as_micros() as u64)));
         let received = receive(&mut receiver, output, (from, to), &expected);
         sending.join().map_err(|_| "the sender panicked")??;
+        calming
+            .join()
+            .map_err(|_| "collecting the broker's garbage panicked")??;
         received
     })
+}
+
+/// Has the broker collect its garbage at this moment.
+fn collect_garbage(broker: u32, at: u64) -> Result<()> {
+    thread::sleep(Duration::from_micros(at.saturating_sub(now_micros())));
+    let jcmd = jdk("jcmd");
+    let asked = Command::new(&jcmd).args([&broker.to_string(), "GC.run"]).output();
+    let answer = asked.map_err(|e| format!("cannot run {}, which is part of a JDK: {e}", jcmd.display()))?;
+    match answer.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", jcmd.display(), String::from_utf8_lossy(&answer.stderr)).into()),
+    }
 }
 
 /// Sends each bid when it is due, and those that are late by then with it; returns how many of the measured ones pass.

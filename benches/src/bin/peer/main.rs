@@ -1,7 +1,8 @@
 //! Millstream against Kafka Streams: the same workloads, on the same topics, of the same broker, in turns.
 //!
 //! `make bench-peer` builds both, starts a broker on core 1 and runs this beside it; the system under test has core 0 to
-//! itself. `benches/README.md` has the method. `peer report` writes the tables and the plot again from the results.
+//! itself. `peer latency` does the same for L1, beside a broker of another make. `benches/README.md` has the method.
+//! `peer report` writes the tables and the plot again from the results.
 
 mod args;
 mod batch;
@@ -20,13 +21,13 @@ mod tail;
 mod throughput;
 mod wire;
 
-use args::Args;
+use args::{Args, Part};
 use cases::{Case, L1, R1, S1, THROUGHPUT};
 use check::Results;
 use process::{Programs, Side};
 use serde_json::{Value, json};
 use session::Session;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -40,9 +41,9 @@ fn main() -> ExitCode {
             return relay::run(bootstrap, input, output);
         }
         let args = Args::parse(given.into_iter())?;
-        match args.only_report {
-            true => report::write(&args).map(|()| true),
-            false => run(&args),
+        match args.part {
+            Part::Report => report::write(&args).map(|()| true),
+            Part::Cases | Part::Latency => run(&args),
         }
     };
     match run() {
@@ -63,34 +64,39 @@ fn run(args: &Args) -> Result<bool> {
     };
     let mut session = Session::new(args.scale, programs)?;
     fs::create_dir_all(args.results.parent().ok_or("a strange name for the results")?)?;
+    let file = match args.part {
+        Part::Latency => OpenOptions::new().append(true).create(true).open(&args.results)?,
+        _ => File::create(&args.results)?,
+    };
     let mut lines = Lines {
-        file: File::create(&args.results)?,
+        file,
         faults: Vec::new(),
     };
-    for case in THROUGHPUT.iter().filter(|case| args.wants(case)) {
-        session.load(case)?;
-        throughput(&mut session, args, case, &mut lines)?;
-    }
-    if args.wants(&R1) {
-        restore::load(&mut session, &R1)?;
-        pairs(args, &R1, &mut lines, |side, pair| {
-            restore::run(&mut session, &R1, side, pair)
-        })?;
-    }
-    if args.wants(&S1) {
-        session.load(&S1)?;
-        pairs(args, &S1, &mut lines, |side, pair| {
-            start::run(&mut session, &S1, side, pair)
-        })?;
-    }
-    if args.wants(&L1) {
-        latency::all(&mut session, args, &L1, &mut lines)?;
+    match args.part {
+        Part::Latency => latency::all(&mut session, args, &L1, &mut lines)?,
+        _ => cases(&mut session, args, &mut lines)?,
     }
     report::write(args)?;
     for fault in &lines.faults {
         eprintln!("FAILED: {fault}");
     }
     Ok(lines.faults.is_empty())
+}
+
+fn cases(session: &mut Session, args: &Args, lines: &mut Lines) -> Result<()> {
+    for case in THROUGHPUT.iter().filter(|case| args.wants(case)) {
+        session.load(case)?;
+        throughput(session, args, case, lines)?;
+    }
+    if args.wants(&R1) {
+        restore::load(session, &R1)?;
+        pairs(args, &R1, lines, |side, pair| restore::run(session, &R1, side, pair))?;
+    }
+    if args.wants(&S1) {
+        session.load(&S1)?;
+        pairs(args, &S1, lines, |side, pair| start::run(session, &S1, side, pair))?;
+    }
+    Ok(())
 }
 
 /// The file of results, one JSON object a line, and what failed.

@@ -230,6 +230,11 @@ pub fn on_their_core() -> Command {
     command
 }
 
+/// A program of the JDK: that of `JAVA_HOME`, else of the path.
+pub fn jdk(program: &str) -> PathBuf {
+    std::env::var_os("JAVA_HOME").map_or(program.into(), |home| Path::new(&home).join("bin").join(program))
+}
+
 fn command(programs: &Programs, side: Side, job: &Job<'_>) -> Command {
     let mut command = on_their_core();
     match side {
@@ -237,8 +242,7 @@ fn command(programs: &Programs, side: Side, job: &Job<'_>) -> Command {
             command.arg(&programs.ours).env("RUST_LOG", "warn");
         }
         Side::Peer => {
-            let java = std::env::var_os("JAVA_HOME").map_or("java".into(), |home| Path::new(&home).join("bin/java"));
-            command.arg(java);
+            command.arg(jdk("java"));
             if job.mode == "expert" {
                 command.args(["-Xms2g", "-Xmx2g", "-XX:+UseG1GC"]);
             }
