@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use millstream_integration_tests::kafka;
@@ -106,6 +107,33 @@ fn a_broker_that_stands_still_is_not_waited_for() {
     let clients = clients(&cluster, &topic);
     cluster.freeze(1).expect("freeze a broker");
     clients.iter().for_each(|client| ask(client.admin(), &topic));
+}
+
+/// Until their broker is back nobody knows where such partitions end. That they do not exist would be a wrong answer: it
+/// stops an application for good.
+#[test]
+fn a_fresh_client_waits_for_partitions_that_have_no_leader() {
+    let Some(mut cluster) = kafka::cluster(2, |port| port) else {
+        return;
+    };
+    let topic = kafka::unique("alone");
+    let fresh = || KafkaBroker::new(KafkaSettings::new(cluster.bootstrap())).expect("clients");
+    let (before, after) = (fresh(), fresh());
+    let spec = TopicSpec {
+        replication: Some(1),
+        ..TopicSpec::new(topic.as_str(), 4)
+    };
+    before.admin().create(&spec).expect("a topic");
+    cluster.stop(2, End::Killed).expect("kill a broker");
+    let describe = ["--describe", "--unavailable-partitions"];
+    let without_leader = || cluster.tool("org.apache.kafka.tools.TopicCommand", &describe);
+    while !without_leader().expect("partitions").contains(&topic) {}
+    let partitions: Vec<_> = (0..4).map(|index| TopicPartition::new(topic.as_str(), index)).collect();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| after.admin().bounds(&partitions));
+        cluster.restart(2).expect("restart it");
+        assert_eq!(asking.join().expect("no panic").expect("bounds"), [(0, 0); 4]);
+    });
 }
 
 const KEYS: i64 = 10;

@@ -211,14 +211,11 @@ impl KafkaAdmin {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let answer = match self.offsets_now(partitions, at) {
-            Err(error) if errors::is_unknown(&error) => {
-                self.check(partitions)?;
-                // It was the client that did not know them. Now it does.
-                self.offsets_now(partitions, at)
-            }
-            answer => answer,
-        };
+        let mut answer = self.offsets_now(partitions, at, false);
+        if answer.as_ref().is_err_and(errors::is_unknown) {
+            self.check(partitions)?;
+            answer = self.offsets_now(partitions, at, true);
+        }
         answer.map_err(|e| {
             let end = if at == Offset::End { "end" } else { "begin" };
             let names: Vec<_> = partitions.iter().map(TopicPartition::to_string).collect();
@@ -226,7 +223,9 @@ impl KafkaAdmin {
         })
     }
 
-    fn offsets_now(&self, partitions: &[TopicPartition], at: Offset) -> Result<Vec<i64>, KafkaError> {
+    /// When they are known to `exist`, whoever does not know them yet (this client, or a broker that has just become their
+    /// leader) is asked again.
+    fn offsets_now(&self, partitions: &[TopicPartition], at: Offset, exist: bool) -> Result<Vec<i64>, KafkaError> {
         let mut again = false;
         self.turns.ask(|turn| {
             if std::mem::replace(&mut again, true) {
@@ -239,7 +238,11 @@ impl KafkaAdmin {
             for tp in partitions {
                 list.add_partition_offset(&tp.topic, tp.partition, at)?;
             }
-            ffi::offsets_for_times(self.client.inner(), &mut list, turn)?;
+            let not_yet = |error| match exist && errors::is_unknown(&error) {
+                true => KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable),
+                false => error,
+            };
+            ffi::offsets_for_times(self.client.inner(), &mut list, turn).map_err(not_yet)?;
             let offset = |tp: &TopicPartition| {
                 let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
                 let Some(found) = list.find_partition(&tp.topic, tp.partition) else {
@@ -252,7 +255,7 @@ impl KafkaAdmin {
                     _ => Err(unknown),
                 }
             };
-            partitions.iter().map(offset).collect()
+            partitions.iter().map(offset).collect::<Result<_, _>>().map_err(not_yet)
         })
     }
 }
@@ -479,3 +482,6 @@ fn wait<T>(answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Kaf
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
