@@ -32,7 +32,7 @@ bench: ## what a record costs: micro benchmarks, instruction counts, and the flo
 	@$(CARGO_RUN) -p millstream-benches --bin instructions
 	@$(CARGO_RUN) -p millstream-benches --bin floors
 
-bench-peer: ## against Kafka Streams, on the same topics: 70 minutes, with QUICK=1 8; ARGS="--only W1,W3" and the like are handed on
+bench-peer: ## against Kafka Streams, on the same topics: 80 minutes, with QUICK=1 8; ARGS="--only W1,W3" and the like are handed on
 	@scripts/setup.sh peer
 	@scripts/bench-peer.sh $(if $(QUICK),--quick,$(if $(ARGS),,--readme benches/README.md)) $(ARGS)
 
