@@ -1,7 +1,7 @@
 //! The end of a commit: its offsets are under way while the stream threads work on.
 //!
 //! On Kafka the coordinator takes one to four milliseconds for them. Threads that waited for it were late with whatever came
-//! meanwhile: at 20,000 records/s that was most of what this process added to the 99.9th percentile (`benches/README.md`).
+//! meanwhile (decision record 0018).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
