@@ -5,15 +5,15 @@
 //!
 //! | step | who | what | a crash right after it leaves |
 //! |---|---|---|---|
-//! | 1 | each thread | tasks flush: what operators held back becomes outputs | nothing durable: the input is read again |
+//! | 1 | each thread | tasks flush: what operators held back becomes outputs | no offsets: the input is read again (on Kafka outputs leave between commits too, and are repeated) |
 //! | 2 | each thread | stores are sealed; outputs and changelog records are appended to the one sink | as 1 (embedded log); on Kafka perhaps outputs and changelog records without their offsets: outputs are repeated, keys beyond the committed changelog position are written again (CO-4) |
-//! | 3 | the last to arrive | `Sink::begin_commit`: all appended records durable. On the embedded log the offsets too, in the same atomic write | as 2 |
+//! | 3 | the last to arrive | `Sink::begin_commit`: all appended records durable. On the embedded log the offsets too, in the same atomic write | on Kafka as 2; on the embedded log as 4 |
 //! | 4 | a thread of its own, while the others work on ([`crate::ending`]) | the offsets of step 3 with their metadata (CO-1) | the commit is done; stores are behind, and the changelog is replayed up to the position in the metadata (CO-4) |
 //! | 5 | each thread, when 4 is done, before the next commit | sealed rows go to the engine in one atomic write with the changelog positions and notes (CO-2, TI-1) | stores at the commit, or partly behind it (memtables): replayed from the position they hold |
 //!
 //! Nobody appends between its arrival at the rendezvous and the verdict, so the appended records and the offsets are one
 //! exact cut of every task. What is appended during step 4 belongs to the next commit: outputs only, for changelogs are
-//! written in step 2. Any error before the end of step 4 halts the application with nothing committed; an error in
+//! written in step 2. Any error before the end of step 4 halts the application with nothing known to be committed; an error in
 //! step 5 halts it with the commit done. Both are mended by starting again.
 
 use std::collections::{BTreeMap, BTreeSet};

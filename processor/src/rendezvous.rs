@@ -107,7 +107,8 @@ impl<S, V> Rendezvous<S, V> {
         state.round += 1;
         state.verdict = Some(verdict);
         state.idle.fill(false);
-        self.requested.store(false, Ordering::Release);
+        // A commit may have failed since: its thread has asked all to come and hear of it.
+        self.requested.store(state.halted, Ordering::Release);
         self.changed.notify_all();
     }
 
@@ -176,6 +177,18 @@ mod tests {
             meeting.take_failure().map(|error| error.to_string()),
             Some("first".to_owned())
         );
+    }
+
+    #[test]
+    fn a_failure_while_one_leads_is_not_forgotten() {
+        let meeting = Rendezvous::<(), ()>::new(1);
+        let lead = |_| {
+            meeting.fail(Error::fatal("meanwhile"));
+            Ok(())
+        };
+        assert!(meeting.arrive((), lead).is_ok());
+        assert!(meeting.is_requested());
+        assert_eq!(meeting.arrive((), |_| Ok(())).map(|_| ()), Err(Halted));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct Crew {
 
 impl Crew {
     /// Runs one thread for each deal of tasks, to the end.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that makes threads")]
+    #[allow(clippy::disallowed_methods, reason = "the stream threads are made here")]
     pub fn run(self, deals: Vec<Vec<TaskStart>>) -> Result<Counters> {
         let control = self.control.clone();
         let crew = Arc::new(self);

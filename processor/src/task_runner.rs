@@ -251,7 +251,7 @@ impl TaskRunner {
         Ok(())
     }
 
-    /// Step 4 of a commit: the sealed rows go to the engine.
+    /// Step 5 of a commit: the sealed rows go to the engine.
     pub fn apply(&mut self, pending: PendingApply, acked: &Acked, control: &Control) -> Result<()> {
         for log in &mut self.changelogs {
             log.position = position_after(&log.partition, log.position, acked);

@@ -26,7 +26,7 @@ impl PendingOffsets {
         self.0.is_none()
     }
 
-    /// Commits them: on any thread, before the next commit begins. After an error they are not committed.
+    /// Commits them: on any thread, before the next commit begins. After an error nothing is known of them: the answer may have been lost.
     pub fn commit(self) -> Result<()> {
         self.0.map_or(Ok(()), |commit| commit())
     }

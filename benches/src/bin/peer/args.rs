@@ -15,7 +15,7 @@ const SIDES: [Side; 2] = [Side::Peer, Side::Ours];
 pub enum Part {
     /// All cases but L1.
     Cases,
-    /// L1, which has a broker of its own; its results are added to those of the others.
+    /// L1, which has a broker of its own; its results take the place of earlier ones of L1.
     Latency,
     /// Nothing is run, only the tables are written again.
     Report,

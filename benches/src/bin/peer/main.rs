@@ -27,8 +27,9 @@ use check::Results;
 use process::{Programs, Side};
 use serde_json::{Value, json};
 use session::Session;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What goes wrong here is told to people and ends the program.
@@ -64,14 +65,15 @@ fn run(args: &Args) -> Result<bool> {
     };
     let mut session = Session::new(args.scale, programs)?;
     fs::create_dir_all(args.results.parent().ok_or("a strange name for the results")?)?;
-    let file = match args.part {
-        Part::Latency => OpenOptions::new().append(true).create(true).open(&args.results)?,
-        _ => File::create(&args.results)?,
+    let kept = match args.part {
+        Part::Latency => others(&args.results, &L1)?,
+        _ => String::new(),
     };
     let mut lines = Lines {
-        file,
+        file: File::create(&args.results)?,
         faults: Vec::new(),
     };
+    lines.file.write_all(kept.as_bytes())?;
     match args.part {
         Part::Latency => latency::all(&mut session, args, &L1, &mut lines)?,
         _ => cases(&mut session, args, &mut lines)?,
@@ -81,6 +83,21 @@ fn run(args: &Args) -> Result<bool> {
         eprintln!("FAILED: {fault}");
     }
     Ok(lines.faults.is_empty())
+}
+
+/// The lines of results, if there are any, that are not of this case.
+fn others(results: &Path, case: &Case) -> Result<String> {
+    if !results.exists() {
+        return Ok(String::new());
+    }
+    let mut kept = String::new();
+    for line in fs::read_to_string(results)?.lines() {
+        if serde_json::from_str::<Value>(line)?["case"] != case.name {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    Ok(kept)
 }
 
 fn cases(session: &mut Session, args: &Args, lines: &mut Lines) -> Result<()> {

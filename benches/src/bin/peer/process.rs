@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where the system under test runs; the broker and this driver run on the other core (the Makefile sees to it).
+/// Where the system under test runs; the broker and this driver run on the other core (`scripts/bench-peer.sh` sees to it).
 const CORE: &str = "0";
 /// How long a system may take to end when asked to.
 const END_LIMIT: Duration = Duration::from_secs(30);
